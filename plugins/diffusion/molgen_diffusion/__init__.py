@@ -1,0 +1,1 @@
+"""Diffusion samplers as molgen plugins."""

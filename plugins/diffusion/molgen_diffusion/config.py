@@ -1,0 +1,54 @@
+"""The options of the samplers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class CodecConfig(BaseModel):
+    """How elements become something that noise can blur."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["gaussian", "masked"] = Field("gaussian", description="scaled one-hot under noise, or hidden codes")
+    scale: float = Field(1.0, gt=0, description="gaussian: size of the one-hot, in Å of noise")
+    a: float = Field(0.05, gt=0, description="masked: Å, nothing is hidden below")
+    b: float = Field(5.0, gt=0, description="masked: Å, everything is hidden above")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CodecConfig:
+        if self.a >= self.b:
+            raise ValueError(f"a = {self.a} must lie below b = {self.b}")
+        return self
+
+
+class KarrasConfig(BaseModel):
+    """Options of `karras`: what is learned, and how molecules are drawn from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # sampling: free to change on a trained model
+    n_steps: int = Field(50, ge=1, description="steps from noise to molecule")
+    order: Literal[1, 2] = Field(1, description="1: Euler, one evaluation a step; 2: Heun, two")
+    rho: float = Field(3.0, gt=0, description="curvature of the schedule (eq. 5)")
+    churn: float = Field(20.0, ge=0, description="noise put back in all, S_churn of algorithm 2")
+    churn_min: float = Field(0.05, ge=0, description="Å, no noise is put back below")
+    churn_max: float = Field(10.0, gt=0, description="Å, no noise is put back above")
+    churn_noise: float = Field(1.0, gt=0, description="size of the noise put back, S_noise of algorithm 2")
+
+    # training: stored in the checkpoint's process
+    sigma_min: float = Field(0.01, gt=0, description="Å, smallest noise")
+    sigma_max: float = Field(15.0, gt=0, description="Å, largest noise")
+    log_mean: float = Field(-0.9, description="mean of ln σ in training, σ in Å")
+    log_std: float = Field(1.4, gt=0, description="standard deviation of ln σ in training")
+    species_weight: float = Field(0.5, ge=0, description="weight of the elements' cross-entropy in the loss")
+    pair_weight: float = Field(0.0, ge=0, description="weight of the loss of short distances")
+    codec: CodecConfig = Field(default_factory=CodecConfig, description="of the elements")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> KarrasConfig:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min = {self.sigma_min} must lie below sigma_max = {self.sigma_max}")
+        return self

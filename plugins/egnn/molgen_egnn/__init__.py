@@ -1,0 +1,1 @@
+"""EGNN as a molgen encoder."""

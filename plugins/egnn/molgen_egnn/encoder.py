@@ -1,0 +1,125 @@
+"""EGNN: Satorras, Hoogeboom and Welling 2021, "E(n) equivariant graph neural networks"."""
+
+from __future__ import annotations
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from molgen.errors import ConfigError
+from molgen.interfaces import EdgeSpec, Encoder, Features
+from molgen.neighbors import Graph, safe_norm
+from molgen.nn import (
+    BesselBasis,
+    add_receivers,
+    gather_receivers,
+    gather_senders,
+    polynomial_envelope,
+    sum_to_receivers,
+    weighted_sum_to_receivers,
+)
+from molgen_egnn.config import EGNNConfig
+
+__all__ = ["EGNN", "build"]
+
+
+def build(config: EGNNConfig, *, inputs: int, edge_inputs: int = 0, average_neighbors: float) -> EGNN:
+    """The `egnn` encoder of a config; see :class:`EGNN`."""
+    return EGNN(config, inputs=inputs, edge_inputs=edge_inputs, average_neighbors=average_neighbors)
+
+
+class EGNN(Encoder):
+    """Scalar node features, messages from distances, and one displacement of each node.
+
+    Args:
+        config: see :class:`EGNNConfig`.
+        inputs: invariant scalars per node.
+        edge_inputs: invariant scalars per edge, 0 for none.
+        average_neighbors: what sums over neighbours are divided by.
+
+    >>> import molgen, torch
+    >>> from molgen.neighbors import complete_graph
+    >>> encoder = molgen.build("encoder", "egnn", inputs=4, average_neighbors=2.0, config={"channels": 8, "layers": 2})
+    >>> water = molgen.Structures.build([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], [8, 1, 1])
+    >>> encoder(complete_graph(water.to(torch.float32)), torch.ones(3, 4)).nodes.shape
+    torch.Size([3, 11])
+    """
+
+    def __init__(self, config: EGNNConfig, *, inputs: int, edge_inputs: int = 0, average_neighbors: float) -> None:
+        super().__init__()
+        if not average_neighbors > 0:
+            raise ConfigError(f"average_neighbors is {average_neighbors}", expected="a positive number")
+        self.config = config
+        self.irreps_out = o3.Irreps(f"{config.channels}x0e + 1x1o")
+        self.edge_channels = config.edge_channels
+        self.edges = (
+            EdgeSpec("complete") if config.cutoff is None else EdgeSpec("radius", config.cutoff, periodic=True)
+        )
+        radial = 0 if config.cutoff is None else config.radial_channels
+        self.radial = BesselBasis(radial, config.cutoff) if config.cutoff is not None else None
+        self.embed = nn.Linear(inputs, config.channels)
+        self.layers = nn.ModuleList(
+            _Layer(config, edge_inputs + radial, average_neighbors) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.channels)
+        if config.edge_channels:
+            self.pair = nn.Linear(config.channels, config.edge_channels)
+
+    def forward(self, graph: Graph, node_scalars: Tensor, edge_scalars: Tensor | None = None) -> Features:
+        """Nodes [N, channels + 3] (scalars, then the displacement as `1o`), edges [E, edge_channels] or None."""
+        envelope = None
+        if self.radial is not None and self.config.cutoff is not None:
+            envelope = polynomial_envelope(graph.lengths, self.config.cutoff, self.config.envelope_exponent)  # [E]
+            radial = self.radial(graph.lengths) * envelope[:, None]
+            edge_scalars = radial if edge_scalars is None else torch.cat((edge_scalars, radial), dim=1)
+        h = self.embed(node_scalars)  # [N, C]
+        moved = graph.vectors.new_zeros(graph.n_nodes, 3)  # total displacement Δ, in the unit of the vectors
+        messages = h.new_zeros(len(graph.senders), self.config.channels)
+        for number, layer in enumerate(self.layers):
+            if number:
+                h, moved = graph.exchange(h), graph.exchange(moved)
+            h, moved, messages = layer(graph, h, moved, edge_scalars, envelope)
+        # e3nn writes l = 1 as (x, y, z)
+        nodes = torch.cat((self.norm(h).to(moved.dtype), moved), dim=1)
+        edges = self.pair(messages + messages.index_select(0, graph.reverse)) if self.edge_channels else None
+        return Features(nodes, edges)
+
+
+class _Layer(nn.Module):
+    """Equations 3 to 8 of the paper, with the linear maps of h taken on nodes, before they are carried to edges."""
+
+    def __init__(self, config: EGNNConfig, edge_inputs: int, average_neighbors: float) -> None:
+        super().__init__()
+        c = config.channels
+        self.update_positions = config.update_positions
+        self.average_neighbors = average_neighbors
+        self.norm = nn.LayerNorm(c)
+        self.from_nodes = nn.Linear(c, 2 * c)  # φ_e's first map, receiver and sender part
+        self.from_edges = nn.Linear(edge_inputs + 1, c, bias=False)  # … its part of |r|² and of the pair's scalars
+        self.message = nn.Linear(c, c)
+        self.weights = nn.Linear(c, 2 if config.attention else 1)  # of the displacement, and the gate
+        self.update = nn.Sequential(nn.Linear(2 * c, c), nn.SiLU(), nn.Linear(c, c))
+        nn.init.normal_(self.weights.weight, std=1e-3)  # starts near the identity, as the authors' code does
+
+    def forward(
+        self, graph: Graph, h: Tensor, moved: Tensor, edge_scalars: Tensor | None, envelope: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        vectors, lengths = graph.vectors, graph.lengths
+        if self.update_positions:
+            vectors = vectors + gather_senders(graph, moved) - gather_receivers(graph, moved)
+            lengths = safe_norm(vectors)
+        squares = lengths.square()[:, None]
+        pair = squares if edge_scalars is None else torch.cat((squares, edge_scalars), dim=1)
+        receiver, sender = self.from_nodes(self.norm(h)).chunk(2, dim=1)
+        edge = self.from_edges(pair) + gather_senders(graph, sender.contiguous())
+        m = F.silu(self.message(F.silu(add_receivers(graph, edge, receiver))))  # [E, C]
+        weights = self.weights(m).to(vectors.dtype)  # [E, 1 or 2]
+        scale = 1.0 / self.average_neighbors if envelope is None else envelope / self.average_neighbors
+        gate = torch.sigmoid(weights[:, 1]) if weights.shape[1] == 2 else torch.ones_like(lengths)
+        total = weighted_sum_to_receivers(graph, (gate * scale).to(m.dtype), m)  # Σ_j e_ij m_ij, [N, C]
+        # normalised differences: r / (|r| + 1)
+        step = weights[:, :1] * (vectors / (lengths + 1.0)[:, None])
+        moved = moved - sum_to_receivers(graph, step * (scale if envelope is None else scale[:, None]))
+        h = h + self.update(torch.cat((h, total), dim=1))
+        return h, moved, m
