@@ -1,0 +1,1 @@
+"""Data: readers of what people have, the memory-mapped cache, splits and batches."""
