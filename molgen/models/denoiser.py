@@ -134,7 +134,7 @@ def _find_readouts(irreps: object) -> tuple[slice, slice]:
     """Where an encoder's scalars and its displacement stand in its output."""
     scalars: slice | None = None
     vector: slice | None = None
-    for (mul, ir), where in zip(irreps, irreps.slices(), strict=True):  # type: ignore[attr-defined, call-overload]
+    for (_, ir), where in zip(irreps, irreps.slices(), strict=True):  # type: ignore[attr-defined, call-overload]
         if ir.l == 0 and ir.p == 1 and scalars is None:
             scalars = where
         if ir.l == 1 and ir.p == -1 and vector is None:

@@ -52,3 +52,22 @@ class KarrasConfig(BaseModel):
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min = {self.sigma_min} must lie below sigma_max = {self.sigma_max}")
         return self
+
+
+class EDMConfig(BaseModel):
+    """Options of `edm`: what is learned, and how molecules are drawn from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_steps: int = Field(1000, ge=1, description="steps from noise to molecule")
+    precision: float = Field(1e-5, gt=0, lt=0.5, description="s of the schedule α = (1 − 2s)(1 − t²) + s")
+    sigma_min: float = Field(0.005, gt=0, description="Å, smallest noise")
+    sigma_max: float = Field(50.0, gt=0, description="Å, largest noise")
+    species_scale: float = Field(0.25, gt=0, description="size of the one-hot, the paper's 1/4")
+    species_weight: float = Field(1.0, ge=0, description="weight of the elements' noise in the loss")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> EDMConfig:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min = {self.sigma_min} must lie below sigma_max = {self.sigma_max}")
+        return self

@@ -53,9 +53,7 @@ class EGNN(Encoder):
         self.config = config
         self.irreps_out = o3.Irreps(f"{config.channels}x0e + 1x1o")
         self.edge_channels = config.edge_channels
-        self.edges = (
-            EdgeSpec("complete") if config.cutoff is None else EdgeSpec("radius", config.cutoff, periodic=True)
-        )
+        self.edges = EdgeSpec("complete") if config.cutoff is None else EdgeSpec("radius", config.cutoff, periodic=True)
         radial = 0 if config.cutoff is None else config.radial_channels
         self.radial = BesselBasis(radial, config.cutoff) if config.cutoff is not None else None
         self.embed = nn.Linear(inputs, config.channels)
