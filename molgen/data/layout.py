@@ -61,7 +61,7 @@ class Source(_Record):
 class CacheDocument(_Record):
     """The JSON document of a cache."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     n_structures: int = Field(ge=1)
     n_atoms: int = Field(ge=0)
     n_bonds: int = Field(ge=0)
@@ -81,8 +81,10 @@ def content_hash(scale: float | None) -> hashlib._Hash:
     return hashlib.sha256(json.dumps(["molgen cache", FORMAT_VERSION, scale]).encode())
 
 
-def hash_tensor(running: hashlib._Hash, name: str, dtype: str, shape: Sequence[int], rows: Iterable[bytes]) -> None:
+def hash_tensor(
+    running: hashlib._Hash, name: str, dtype: str, shape: Sequence[int], blocks: Iterable[bytes | memoryview]
+) -> None:
     """Add one tensor to a fingerprint: its name, type and shape, then its bytes."""
     running.update(json.dumps([name, dtype, list(shape)]).encode())
-    for block in rows:
+    for block in blocks:
         running.update(block)

@@ -205,9 +205,9 @@ def _assemble(
         raise InputError("there are no structures to write", expected="at least one")
     columns = spool.columns
     partial = sorted(name for name, batches in spool.seen.items() if batches < spool.batches)
-    if partial:
-        names = ", ".join(name.partition(":")[2] for name in partial)
-        warnings.warn(f"labels that only some structures have are left out: {names}", stacklevel=3)
+    dropped = tuple(name.partition(":")[2] for name in partial)
+    if dropped:
+        warnings.warn(f"labels that only some structures have are left out: {', '.join(dropped)}", stacklevel=3)
     extent = columns["positions"].largest
     scale = (extent / _INT16_MAX or 1.0) if precision == "compact" else None
     _sparse_charges(spool)
@@ -225,7 +225,7 @@ def _assemble(
         scale=scale,
         position_error=_position_error(precision, scale, extent, spool.rounded),
         labels={name: _unit(name.partition(":")[2], units) for name in sorted(stored) if ":" in name},
-        dropped_labels=tuple(name.partition(":")[2] for name in partial),
+        dropped_labels=dropped,
         source=source,
         fingerprint="0" * 64,
     )
