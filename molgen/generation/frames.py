@@ -17,7 +17,7 @@ def frame(species: list[int], positions: list[list[float]], info: Mapping[str, o
     Args:
         species: [n] atomic numbers.
         positions: [n, 3] Å.
-        info: written into the comment line; None is left out, truth values are T and F, text is quoted.
+        info: written into the comment line; None and empty text are left out, truth values are T and F, text is quoted.
 
     >>> print(frame([1], [[0.0, 0.0, 0.5]], {"index": 3, "valid": True}))
     1
@@ -25,7 +25,7 @@ def frame(species: list[int], positions: list[list[float]], info: Mapping[str, o
     H        0.00000000       0.00000000       0.50000000
     <BLANKLINE>
     """
-    marks = " ".join(f"{key}={_value(value)}" for key, value in info.items() if value is not None)
+    marks = " ".join(f"{key}={_value(value)}" for key, value in info.items() if value not in (None, ""))
     lines = [str(len(species)), f'Properties=species:S:1:pos:R:3 {marks} pbc="F F F"'.replace("  ", " ")]
     lines += [
         f"{SYMBOLS[number]:<2s} {x:16.8f} {y:16.8f} {z:16.8f}"
@@ -57,6 +57,6 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return "T" if value else "F"
     if isinstance(value, str):
-        # quotes and line ends would end the value or the comment line
-        return '"' + " ".join(value.replace('"', "'").split()) + '"'
+        # quotes and line ends would end the value or the comment line, and a lone backslash (SMILES have them) is lost
+        return '"' + " ".join(value.replace("\\", "\\\\").replace('"', "'").split()) + '"'
     return str(value)
