@@ -1,0 +1,87 @@
+"""`Molecules`: structures, and the molecules that chemists see in them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from molgen.chemistry.perception import Perceived, perceive
+from molgen.chemistry.stability import D1, d1
+from molgen.structures import Structures
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+__all__ = ["Molecules"]
+
+
+class Molecules:
+    """A batch of structures read as molecules. Nothing is dropped: lists are as long as the batch, in its order.
+
+    Bonds are perceived when they are first asked for.
+
+    >>> water = Structures.build([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], species=[8, 1, 1])
+    >>> Molecules(water).smiles
+    ['O']
+    """
+
+    def __init__(self, structures: Structures) -> None:
+        self.structures = structures
+
+    def __len__(self) -> int:
+        return self.structures.n_structures
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} molecules, {len(self.structures.species)} atoms)"
+
+    @cached_property
+    def perceived(self) -> list[Perceived]:
+        """The molecule of each structure, where its bonds come from, and why not from a better source."""
+        return perceive(self.structures)
+
+    @cached_property
+    def stability(self) -> D1:
+        """EDM's distance-table stability of each atom and molecule."""
+        return d1(self.structures)
+
+    def rdkit(self) -> list[Mol | None]:
+        """Sanitised RDKit molecules with conformer and explicit hydrogens; None where none could be perceived."""
+        return [found.mol for found in self.perceived]
+
+    @property
+    def smiles(self) -> list[str | None]:
+        """Canonical SMILES with stereochemistry; fragments are joined by dots; None where none could be perceived."""
+        return [found.smiles for found in self.perceived]
+
+    @property
+    def flags(self) -> list[dict[str, object]]:
+        """One row per molecule: `bonds` (their source), `connected`, `d1_stable`, `reason` (of what went wrong)."""
+        return [
+            {
+                "bonds": found.source,
+                "connected": found.smiles is not None and "." not in found.smiles,
+                "d1_stable": stable,
+                "reason": found.reason,
+            }
+            for found, stable in zip(self.perceived, self.stability.molecule_stable.tolist(), strict=True)
+        ]
+
+    def bonded(self) -> Structures:
+        """The structures with the perceived bonds, kekulised, and formal charges.
+
+        `bonds_known` is False where none could be perceived.
+        """
+        device, starts = self.structures.positions.device, self.structures.offsets.tolist()
+        bonds = [found.bonds + start for found, start in zip(self.perceived, starts, strict=True)]
+        none = np.zeros(0, dtype=np.int64)
+        orders = np.concatenate([none, *(found.bond_orders for found in self.perceived)])
+        charges = np.concatenate([none, *(found.formal_charges for found in self.perceived)])
+        return self.structures.replace(
+            bonds=torch.from_numpy(np.concatenate([none.reshape(0, 2), *bonds])).to(device),
+            bond_orders=torch.from_numpy(orders).to(device),
+            formal_charges=torch.from_numpy(charges).to(device),
+            bonds_known=torch.tensor([found.mol is not None for found in self.perceived], device=device).bool(),
+        )
