@@ -17,6 +17,7 @@
     └── TrainingError            a run that can't go on: loss not finite, state that doesn't fit
 
 A message has four parts: what happened, where, what was expected, and what to do about it.
+Beside the tree stands one warning, `DroppedDataWarning`: the result is right, but holds less than was handed in.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "BrokenPluginError",
     "CheckpointError",
     "ConfigError",
+    "DroppedDataWarning",
     "FileFormatError",
     "InputError",
     "MolgenError",
@@ -110,6 +112,10 @@ class OutputError(MolgenError):
 
 class TrainingError(MolgenError):
     """A training run can't go on: the loss is not finite, or its saved state doesn't fit the config."""
+
+
+class DroppedDataWarning(UserWarning):
+    """Part of the input has no place in the result: constraints, say, or labels that only some structures have."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
