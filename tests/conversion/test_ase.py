@@ -121,12 +121,12 @@ def test_charge_is_that_of_info_or_else_the_sum_of_initial_charges(
 
 
 @pytest.mark.parametrize(
-    "info", [{"charge": "one"}, {"charge": float("nan")}, {"spin": 0}, {"spin": 1.5}, {"spin": None}]
+    ("key", "value"), [("charge", "one"), ("charge", float("nan")), ("spin", 0), ("spin", 1.5), ("spin", None)]
 )
-def test_a_charge_or_spin_that_is_no_number_names_its_structure(info: dict) -> None:
+def test_a_charge_or_spin_that_is_no_number_names_its_structure(key: str, value: object) -> None:
     atoms = molecule("H2O")
-    atoms.info |= info
-    (key,) = info
+    atoms.info[key] = value
+    message = rf"info\['{key}'\] is {value!r} \(structure 1\); expected a (number|multiplicity)"
     with pytest.raises(StructureError, match=message):
         from_ase([molecule("CO"), atoms])
 
