@@ -184,13 +184,22 @@ def _finish(mol: RWMol, source: Source, reason: str | None) -> Perceived:
     Chem.AssignStereochemistryFrom3D(mol)
     return Perceived(
         mol=mol.GetMol(),
-        smiles=Chem.MolToSmiles(Chem.RemoveHs(mol)),
+        smiles=_smiles(mol),
         source=source,
         reason=reason,
         bonds=table[:, :2],
         bond_orders=table[:, 2],
         formal_charges=np.array([atom.GetFormalCharge() for atom in mol.GetAtoms()], dtype=np.int64),
     )
+
+
+def _smiles(mol: RWMol) -> str:
+    from rdkit import Chem
+
+    options = Chem.RemoveHsParameters()
+    # the E/Z of an imine is not worth writing its hydrogen; RDKit's stubs give the field a wrong type
+    options.removeDefiningBondStereo = True  # type: ignore[assignment]
+    return Chem.MolToSmiles(Chem.RemoveHs(mol, options))
 
 
 def _nothing(bare: _Bare, reason: str) -> Perceived:
