@@ -1,0 +1,1 @@
+"""Trained models as a molgen plugin."""
