@@ -27,7 +27,7 @@ from molgen.data.layout import (
     content_hash,
     hash_tensor,
 )
-from molgen.errors import ConfigError, InputError, nearest
+from molgen.errors import ConfigError, DroppedDataWarning, InputError, nearest
 from molgen.structures import Structures
 
 __all__ = ["write_cache"]
@@ -185,11 +185,18 @@ def _append(spool: _Spool, batch: Structures, precision: Precision) -> None:
     spool.append("spin", batch.spin.numpy())
     for prefix, labels in ((ATOM_LABEL, batch.atom_labels), (STRUCTURE_LABEL, batch.structure_labels)):
         for name, values in labels.items():
-            spool.append(prefix + name, values.detach().numpy())
+            spool.append(prefix + name, _storable(name, values))
             spool.seen[prefix + name] = spool.seen.get(prefix + name, 0) + 1
     spool.elements.update(torch.unique(batch.species).tolist())
     spool.structures += len(batch)
     spool.batches += 1
+
+
+def _storable(name: str, values: Tensor) -> np.ndarray:
+    kind = str(values.dtype).removeprefix("torch.")
+    if kind not in _TYPE_NAMES:
+        raise InputError(f"label {name!r} is of type {kind}", expected=f"one of {', '.join(_TYPE_NAMES)}")
+    return values.detach().numpy()
 
 
 def _centred(positions: Tensor, batch: Structures) -> Tensor:
@@ -207,7 +214,8 @@ def _assemble(
     partial = sorted(name for name, batches in spool.seen.items() if batches < spool.batches)
     dropped = tuple(name.partition(":")[2] for name in partial)
     if dropped:
-        warnings.warn(f"labels that only some structures have are left out: {', '.join(dropped)}", stacklevel=3)
+        message = f"labels that only some structures have are left out: {', '.join(dropped)}"
+        warnings.warn(message, DroppedDataWarning, stacklevel=3)
     extent = columns["positions"].largest
     scale = (extent / _INT16_MAX or 1.0) if precision == "compact" else None
     _sparse_charges(spool)

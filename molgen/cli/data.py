@@ -1,0 +1,146 @@
+"""`molgen data`: convert data into the cache that training reads, and look into data files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from molgen.cli.options import STDOUT, Json, Overwrite, write_json
+
+if TYPE_CHECKING:
+    from molgen.data.summary import Summary
+
+__all__ = ["app", "convert", "info"]
+
+app = typer.Typer(help="Convert data into the cache that training reads, and look into data files.")
+
+_BAR = 40  # characters of the longest bar of a histogram
+
+
+class CachePrecision(StrEnum):
+    """How positions are stored."""
+
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    COMPACT = "compact"
+
+
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="KEY=NAME", help="Read KEY of the file as label NAME, such as REF_energy=energy (in eV)."
+    ),
+]
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[Path, typer.Argument(help="An SDF, xyz, extxyz, ASE db, npz or cache file.")],
+    out: Annotated[Path, typer.Option("--out", help="The cache to write.")],
+    smiles: Annotated[
+        Path | None, typer.Option("--smiles", help="An npz file with SMILES: take bonds and formal charges from them.")
+    ] = None,
+    precision: Annotated[
+        CachePrecision, typer.Option("--precision", help="compact: 16 bits per coordinate, centred molecules.")
+    ] = CachePrecision.FLOAT32,
+    label: Labels = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert structures into a cache: one file, memory-mapped, with labels and bonds."""
+    from molgen.data.cache import write_cache
+    from molgen.data.layout import Source
+    from molgen.data.readers import iterate
+    from molgen.data.smiles_bonds import read_smiles, with_smiles
+    from molgen.data.summary import file_hash
+    from molgen.errors import OutputError
+
+    if out.exists() and not overwrite:
+        raise OutputError("the cache exists already", where=str(out), remedy="give --overwrite, or another name")
+    with _told():
+        batches = iterate(source, keys=_keys(label))
+        if smiles is not None:
+            batches = with_smiles(batches, read_smiles(smiles))
+        origin = Source(name=source.name, sha256=file_hash(source))
+        document = write_cache(batches, out, precision=precision.value, source=origin)
+    typer.echo(
+        f"{out}: {document.n_structures} structures, {document.n_atoms} atoms, bonds known of {document.n_bonds_known}, "
+        f"{out.stat().st_size / 1e6:.1f} MB, fingerprint {document.fingerprint[:12]}"
+    )
+
+
+@app.command("info")
+def info(
+    path: Annotated[Path, typer.Argument(help="An SDF, xyz, extxyz, ASE db, npz or cache file.")],
+    label: Labels = None,
+    json: Json = None,
+) -> None:
+    """Print what a data file holds: sizes, elements, labels, and the units that it is taken to be in."""
+    from dataclasses import asdict
+
+    from molgen.data.summary import summarise
+
+    with _told():
+        summary = summarise(path, keys=_keys(label))
+    if json is not None:
+        write_json(json, asdict(summary))
+    if json != STDOUT:
+        typer.echo(_text(summary))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Warnings as lines on stderr, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        typer.echo(f"molgen: warning: {message}", err=True)
+
+
+def _keys(labels: list[str] | None) -> dict[str, str]:
+    from molgen.errors import ConfigError
+
+    keys = {}
+    for text in labels or []:
+        key, _, name = text.partition("=")
+        if not key or not name:
+            raise ConfigError(f"--label {text}", expected="KEY=NAME, such as REF_energy=energy")
+        keys[key] = name
+    return keys
+
+
+def _text(summary: Summary) -> str:
+    def row(name: str, value: object) -> str:
+        return f"{name:<16}{value}"
+
+    error = f", positions within {summary.position_error:.1e} Å" if summary.position_error else ""
+    lines = [
+        row("file", f"{summary.path} ({summary.format}, {summary.bytes / 1e6:.2f} MB)"),
+        row("precision", f"{summary.precision}{error}"),
+        row("structures", summary.n_structures),
+        row("atoms", f"{summary.n_atoms} ({', '.join(f'{s} {n}' for s, n in summary.elements.items())})"),
+        row("bonds", f"{summary.n_bonds}, known of {summary.bonds_known} structures"),
+        row("formal charges", f"on {summary.charged_atoms} atoms"),
+        row("charged", f"{summary.charged} structures; {summary.open_shell} are no singlets"),
+        row("periodic", f"{summary.periodic} structures"),
+        row("units", ", ".join(f"{name} in {unit}" for name, unit in summary.units.items())),
+    ]
+    for name, label in sorted(summary.labels.items()):
+        per, _, short = name.partition(":")
+        lines.append(row("label", f"{short}, per {per}, shape {label.shape}, unit: {label.unit}"))
+    if summary.dropped_labels:
+        lines.append(row("left out", f"{', '.join(summary.dropped_labels)} (only some structures had them)"))
+    if summary.source:
+        lines.append(row("source", f"{summary.source['name']}, sha256 {summary.source['sha256']}"))
+    lines.append(row("fingerprint", summary.fingerprint or f"sha256 of the file {summary.sha256}"))
+    lines += ["", "atoms per structure"]
+    most = max(summary.atoms_per_structure.values())
+    for size, count in summary.atoms_per_structure.items():
+        lines.append(f"{size:>6} {count:>8} {'█' * max(1, round(_BAR * count / most))}")
+    return "\n".join(lines)
