@@ -1,0 +1,76 @@
+"""Optimisers by name, and which parameters they treat how."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from molgen.errors import ConfigError
+from molgen.training.config import TrainingSection
+
+__all__ = ["build_optimizers"]
+
+
+def build_optimizers(model: nn.Module, section: TrainingSection) -> list[Optimizer]:
+    """The optimisers of all parameters of a model; every group keeps its full rate as `base_lr`.
+
+    `adamw` (Loshchilov & Hutter 2019): weights decay; biases, norms, scales and embeddings do not. `muon` (Jordan
+    2024): orthogonalised momentum for the 2-D weights of linear layers, AdamW for the rest.
+
+    Raises:
+        ConfigError: `muon` with a torch that has none.
+    """
+    decayed, plain, hidden = _sort(model, muon=section.optimizer == "muon")
+    groups = [
+        {"params": decayed, "weight_decay": section.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizers: list[Optimizer] = []
+    if groups:
+        lr, betas, epsilon = section.learning_rate, section.betas, section.epsilon
+        fused = all(parameter.device.type in ("cpu", "cuda") for parameter in (*decayed, *plain))
+        optimizers.append(torch.optim.AdamW(groups, lr=lr, betas=betas, eps=epsilon, fused=fused))
+    if hidden:
+        optimizers.append(_muon(hidden, section))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+    return optimizers
+
+
+def _muon(parameters: list[nn.Parameter], section: TrainingSection) -> Optimizer:
+    muon = getattr(torch.optim, "Muon", None)
+    if muon is None:
+        raise ConfigError(
+            f"torch {torch.__version__} has no Muon",
+            where="training.optimizer",
+            expected="torch 2.9 or later",
+            remedy="choose adamw",
+        )
+    # with this adjustment AdamW's learning rate and weight decay serve Muon too (Liu et al. 2025, section 2.2)
+    return muon(
+        parameters,
+        lr=section.learning_rate,
+        weight_decay=section.weight_decay,
+        momentum=section.momentum,
+        adjust_lr_fn="match_rms_adamw",
+    )
+
+
+def _sort(model: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters that decay, that don't, and that Muon takes."""
+    linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    decayed, plain, hidden = [], [], []
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if muon and id(parameter) in linear and min(parameter.shape) > 1:
+            hidden.append(parameter)
+        elif parameter.ndim < 2 or id(parameter) in embeddings:
+            plain.append(parameter)
+        else:
+            decayed.append(parameter)
+    return decayed, plain, hidden

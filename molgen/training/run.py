@@ -1,0 +1,184 @@
+"""`train`: a config becomes a run, and a run a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import yaml
+from lightning_fabric import Fabric
+
+from molgen.atomic import write_atomically
+from molgen.data.batches import Buckets
+from molgen.data.cache import Cache
+from molgen.data.splits import split
+from molgen.errors import ConfigError, TrainingError
+from molgen.training.batches import Feed
+from molgen.training.config import TrainingConfig, read_config
+from molgen.training.counters import Counters
+from molgen.training.duration import parse_duration
+from molgen.training.folder import newest_state, prepare_folder, refuse_difference
+from molgen.training.generator import GeneratorTask
+from molgen.training.interruption import Interruption
+from molgen.training.loop import Loop, Outcome
+from molgen.training.objective import Task
+from molgen.training.progress import ProgressDisplay
+from molgen.training.validation import validation_samples
+
+__all__ = ["train"]
+
+# what builds the objective of each task
+_TASKS: dict[str, Callable[[TrainingConfig], Task]] = {"generator": GeneratorTask}
+_ENDS: dict[Outcome, str] = {
+    "finished": "finished",
+    "budget": "time is up; --resume goes on from here, saved",
+    "signal": "interrupted; --resume goes on from here, saved",
+}
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def train(
+    config: TrainingConfig | str | Path | Mapping,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    resume: bool = False,
+    devices: int = 1,
+    budget: float | str | None = None,
+    anneal: int | str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train a model; returns the path of its file.
+
+    Args:
+        config: path of a YAML file, its content, or a checked config.
+        overrides: values by dotted key, as `{"encoder.config.layers": 6}`.
+        resume: go on from the newest state in the run's folder, to the bit where the first run would have gone; starts
+            anew where there is none. `training.steps`, `hours`, the schedule and all else that shapes neither the
+            model nor the order of the data may be changed.
+        devices: processes, each with a device (or, on CPU, a share of the cores), that share each step's structures.
+        budget: s, or text such as "20m": wall-clock time after which the run saves and stops.
+        anneal: with `resume`, let the learning rate fall from here on over so many steps, or so long ("20m"; made
+            steps by the speed so far), and end the run there.
+        overwrite: remove an earlier run from the folder first.
+        progress: show it on stderr.
+
+    Raises:
+        ConfigError: a config that can't work.
+        OutputError: the folder holds another run, or can't be written; the last checkpoint is whole.
+        TrainingError: no finite gradient, memory that doesn't suffice, a state that doesn't fit.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the state is saved.
+    """
+
+    if not isinstance(config, TrainingConfig):
+        config = read_config(config, overrides)
+    elif overrides:
+        config = read_config(config.model_dump(mode="json"), overrides)
+    seconds = None if budget is None else parse_duration(budget)
+    _TASKS[config.task](config)  # refuses what can't work before the folder is touched
+    prepare_folder(config.out, resume=resume, overwrite=overwrite)
+    strategy = "ddp_spawn" if devices > 1 else "auto"
+    section = config.training
+    with _explained(config):
+        fabric = Fabric(
+            accelerator=section.accelerator, devices=devices, strategy=strategy, precision=section.precision
+        )
+        outcome: Outcome = fabric.launch(  # type: ignore[arg-type]
+            _run, config.model_dump(mode="json"), resume, seconds, anneal, progress
+        )
+    if outcome == "signal":
+        raise KeyboardInterrupt
+    return config.out / "last.safetensors"
+
+
+def _run(
+    fabric: Fabric, data: dict, resume: bool, budget: float | None, anneal: int | str | None, progress: bool
+) -> Outcome:
+    config = read_config(data)  # processes are handed plain data
+    section = config.training
+    with (
+        _threads(section.threads),
+        torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []),
+        ProgressDisplay(progress and fabric.is_global_zero) as display,
+        Interruption(budget) as interruption,
+    ):
+        loop = _build(fabric, config, display)
+        _restore(loop, config.out, resume, anneal, display)
+        if fabric.is_global_zero:
+            write_atomically(
+                config.out / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+            )
+        outcome = loop.run(interruption)
+        display.note(f"{_ENDS[outcome]} at step {loop.counters.step}: {config.out / 'last.safetensors'}")
+    return outcome
+
+
+def _build(fabric: Fabric, config: TrainingConfig, display: ProgressDisplay) -> Loop:
+    section, data = config.training, config.data
+    cache = Cache.open(data.path)
+    n_train = len(cache) - data.validation if data.train is None else data.train
+    train_set, held_out, _ = split(len(cache), n_train, data.validation, data.split_seed)
+    torch.manual_seed(section.seed)
+    objective = _TASKS[config.task](config).objective(cache, train_set)
+    objective.model.to(fabric.device)
+    size, edges = section.batch_size, section.max_edges
+    buckets = Buckets(cache.n_atoms[train_set], batch_size=size, seed=section.seed, max_edges=edges)
+    rank, world = fabric.global_rank, fabric.world_size
+    feed = Feed(cache, train_set, buckets, section.seed, fabric.device, rank, world)
+    held_out = held_out[: section.validation_structures]
+    validation = validation_samples(
+        cache, held_out, fabric.device, batch_size=size, max_edges=edges, rank=rank, world=world
+    )
+    identity = {
+        "task": config.task,
+        **objective.identity,
+        "data": {"fingerprint": cache.fingerprint, **data.model_dump(mode="json", exclude={"path"}), "train": n_train},
+        "training": {"seed": section.seed, "optimizer": section.optimizer, "batch_size": size, "max_edges": edges},
+    }
+    return Loop(section, objective, feed, validation, fabric, config.out, display, identity)
+
+
+def _restore(loop: Loop, folder: Path, resume: bool, anneal: int | str | None, display: ProgressDisplay) -> None:
+    found = newest_state(folder, display.note) if resume else None
+    if found is not None:
+        tensors, document = found
+        refuse_difference(document["identity"], dict(loop.identity), folder)
+        loop.restore(tensors, Counters.from_dict(document["counters"]))
+        display.note(f"going on from step {loop.counters.step}")
+    if anneal is not None:
+        counters = loop.counters
+        if not counters.step:
+            raise ConfigError("there is no run to anneal", where=str(folder), remedy="give --resume and a run's folder")
+        if isinstance(anneal, int) or anneal.isdecimal():
+            length = int(anneal)
+        else:
+            length = round(parse_duration(anneal) * counters.step / counters.seconds)
+        loop.begin_anneal(max(length, 1))
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _explained(config: TrainingConfig) -> Iterator[None]:
+    """Memory that doesn't suffice is the user's to mend; the last checkpoint is whole whatever happens."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        if not isinstance(error, MemoryError) and not any(sign in text for sign in _OUT_OF_MEMORY):
+            raise
+        raise TrainingError(
+            "out of memory",
+            where=f"batches of {config.training.batch_size} structures",
+            remedy="lower training.batch_size or set training.max_edges; the last checkpoint is whole",
+        ) from error
