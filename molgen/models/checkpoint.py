@@ -133,8 +133,8 @@ def _document(container: Container, where: str) -> Document:
         return Document.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part)[:60] for part in first["loc"]) or "document"
-        raise _altered(f"its document is not valid: {place}: {first['msg']}", where) from error
+        place = ".".join(strict_json.shown(str(part)) for part in first["loc"][:8]) or "document"
+        raise _altered(f"its document is not valid: {place}: {strict_json.shown(first['msg'], 200)}", where) from error
 
 
 def _migrate(content: object, where: str) -> dict:

@@ -68,6 +68,10 @@ def open_container(path: Path) -> tuple[Container, BinaryIO]:
     Raises:
         CheckpointError: no such file, or not a safetensors file that is whole.
     """
+    if path.is_dir():
+        inside = sorted(found.name for found in path.glob("*.safetensors"))[:5]
+        remedy = f"choose a file in it: {', '.join(inside)}" if inside else "choose a model file"
+        raise CheckpointError("the model file is a folder", where=str(path), remedy=remedy)
     if not path.is_file():
         what = "is no regular file" if path.exists() else "does not exist"
         raise CheckpointError(f"the model file {what}", where=str(path), remedy="check the path")

@@ -29,6 +29,7 @@ __all__ = [
     "FORMAT_VERSION",
     "ComponentRecord",
     "Document",
+    "PartRecord",
     "Statistics",
     "check_process",
     "check_schema",
@@ -74,15 +75,24 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ComponentRecord(_Record):
-    """One component of a model, as the registry resolved it."""
-
+class _Identity(_Record):
     use: str = Field(pattern=f"^{_ID}$", description="full id, distribution:name")
     distribution_version: Name = Field(description="of the distribution that registered it, a note for people")
-    component_version: int = Field(ge=0, description="older ones are migrated, newer ones refused")
+    component_version: int = Field(ge=1, description="older ones are migrated, newer ones refused")
+
+
+class PartRecord(_Identity):
+    """A component inside another one's config."""
+
+    kind: Name = Field(description="tensor_product, …")
+
+
+class ComponentRecord(_Identity):
+    """One component of a model, as the registry resolved it."""
+
     config: Plain = Field(default_factory=dict, description="every option, defaults included")
-    parts: dict[Name, ComponentRecord] = Field(
-        default_factory=dict, description="components inside the config, by their key in it (`tensor_product`)"
+    parts: dict[Name, PartRecord] = Field(
+        default_factory=dict, description="components inside the config, by their key path in it (`product`)"
     )
     prefix: str = Field(default="", max_length=200, description="what its tensors' names begin with")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-__all__ = ["MAX_DEPTH", "canonical", "parse"]
+__all__ = ["MAX_DEPTH", "canonical", "parse", "shown"]
 
 MAX_DEPTH = 64
 
@@ -38,6 +38,16 @@ def canonical(value: object) -> bytes:
     b'{"a":[true,null],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """A text from a file, fit for a terminal: cut, and with what is not printable escaped.
+
+    >>> shown("red\\x1b[31m")
+    'red\\\\x1b[31m'
+    """
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

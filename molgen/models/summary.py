@@ -1,0 +1,64 @@
+"""What a model file says about its model, as plain data: for `molgen info`, for reports and for programs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from molgen.elements import SYMBOLS
+from molgen.models.checkpoint import Checkpoint, certification
+from molgen.models.document import Document, check_schema
+
+__all__ = ["summarise"]
+
+
+def summarise(checkpoint: Checkpoint, id: str | None = None) -> dict[str, Any]:
+    """Plain data about a model, ready for JSON.
+
+    Args:
+        checkpoint: from `read_checkpoint`.
+        id: of a registered model, `distribution:name`.
+    """
+    document, path = checkpoint.document, checkpoint.path
+    certified, status = certification(document)
+    return {
+        "name": document.name,
+        "id": id,
+        "path": str(path) if path else None,
+        "bytes": path.stat().st_size if path else None,
+        "task": document.task,
+        "parameters": sum(t.numel() for t in checkpoint.tensors.values() if t.is_floating_point()),
+        "dtype": document.dtype,
+        "components": {role: record.model_dump(mode="json") for role, record in document.components.items()},
+        "molecules": _molecules(document) if document.task == "generator" else None,
+        "process": document.process,
+        "statistics": document.statistics.model_dump(),
+        "units": document.units,
+        "training": document.training,
+        "seed": document.seed,
+        "data_fingerprint": document.data_fingerprint,
+        "library_versions": document.library_versions,
+        "certified": certified,
+        "certification": status,
+        "certificate": document.certificate,
+        "tensors_sha256": document.tensors_sha256,
+        "format_version": document.format_version,
+    }
+
+
+def _molecules(document: Document) -> dict[str, Any]:
+    """What the model's molecules are made of."""
+    schema = check_schema(document.schema)
+    sizes = sorted(n for n, count in schema.size_counts.items() if count)
+    total = sum(schema.size_counts.values())
+    mean = math.fsum(n * count for n, count in schema.size_counts.items()) / total if total else None
+    return {
+        "elements": [SYMBOLS[number] for number in schema.elements],
+        "smallest": sizes[0] if sizes else None,
+        "largest": sizes[-1] if sizes else None,
+        "mean_atoms": mean,
+        "structures": total,  # of the training data
+        "formal_charges": list(schema.formal_charges),
+        "bond_orders": list(schema.bond_orders),
+        "conditions": list(schema.conditions),
+    }
