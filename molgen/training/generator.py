@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from molgen.errors import ConfigError
-from molgen.interfaces import Process, Sampler
+from molgen.interfaces import Sampler
+from molgen.models.assembly import assemble_generator, check_generator
 from molgen.models.checkpoint import Checkpoint, write_checkpoint
-from molgen.models.choice import choose
-from molgen.models.document import Document, Statistics, library_versions
+from molgen.models.document import Document
 from molgen.random import Streams
 from molgen.structures import Structures
 from molgen.training.config import TrainingConfig
@@ -26,35 +26,25 @@ class GeneratorTask:
     """The encoder and the sampler of a config.
 
     Raises:
-        ConfigError: there is no sampler, or one that can't be built of its options.
+        ConfigError: they don't fit each other, or can't be built of their options.
+        PluginError: one of them is broken.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
         if config.sampler is None:
             raise ConfigError("a generator needs a sampler", where="sampler")
-        self._config = config
-        self._encoder, self._choice = choose("encoder", config.encoder), choose("sampler", config.sampler)
-        self._sampler: Sampler = self._choice.build()
+        check_generator(config.encoder, config.sampler)
+        self._name, self._seed = config.name, config.training.seed
+        self._encoder, self._sampler = config.encoder, config.sampler
 
     def objective(self, dataset: Dataset, train: Tensor) -> GeneratorObjective:
         """The objective on a data set; elements, sizes and statistics are measured of it."""
         schema = measure_schema(dataset, train)
         statistics = measure_statistics(dataset, train)
-        model = self._sampler.build_model(self._encoder.build, schema, statistics)
-        # whatever its sampler, a generator tells what function it has learned
-        process: Process = model.process  # type: ignore[assignment]
-        document = Document(
-            name=self._config.name,
-            task="generator",
-            components={"encoder": self._encoder.record("encoder."), "sampler": self._choice.record()},
-            schema=schema.as_dict(),
-            process=process.as_dict(),
-            statistics=Statistics(**statistics),
-            data_fingerprint=dataset.fingerprint,
-            seed=self._config.training.seed,
-            library_versions=library_versions(),
-        )
-        return GeneratorObjective(self._sampler, model, document)
+        assembled = assemble_generator(self._encoder, self._sampler, schema, statistics)
+        given = {"data_fingerprint": dataset.fingerprint, "seed": self._seed}
+        document = assembled.document(self._name, schema, statistics, **given)
+        return GeneratorObjective(assembled.sampler, assembled.module, document)
 
 
 class GeneratorObjective:

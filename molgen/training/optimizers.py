@@ -11,6 +11,9 @@ from molgen.training.config import TrainingSection
 
 __all__ = ["build_optimizers"]
 
+# narrower matrices are read-outs and embeddings of a few numbers, where an orthogonal step is no good one
+MUON_SMALLEST = 16
+
 
 def build_optimizers(model: nn.Module, section: TrainingSection) -> list[Optimizer]:
     """The optimisers of all parameters of a model; every group keeps its full rate as `base_lr`.
@@ -67,7 +70,7 @@ def _sort(model: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], list[nn.
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        if muon and id(parameter) in linear and min(parameter.shape) > 1:
+        if muon and id(parameter) in linear and min(parameter.shape) >= MUON_SMALLEST:
             hidden.append(parameter)
         elif parameter.ndim < 2 or id(parameter) in embeddings:
             plain.append(parameter)
