@@ -85,7 +85,11 @@ def collect(plugin: object, collected: Collected) -> None:
         raise PluginError(
             f"{unmarked[0]} is not marked as a hook", remedy="mark it with molgen.host.component.hookimpl"
         )
-    manager.register(plugin)
+    try:
+        manager.register(plugin)
+    except pluggy.PluginValidationError as error:
+        cause = " ".join(str(error).split())
+        raise PluginError(f"a hook of it can't be called: {cause}", expected="one argument named 'register'") from error
     callers = manager.get_hookcallers(plugin) or []
     if not callers:
         raise PluginError("it implements no hook", expected=f"a function marked @hookimpl, like {_PREFIX}encoders")

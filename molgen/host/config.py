@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticUndefined
@@ -118,9 +118,15 @@ def flaw(model: object) -> str | None:
         return 'takes unknown keys in silence; set extra="forbid" in its model_config'
     for name, field in model.model_fields.items():
         validated = field.validate_default or model.model_config.get("validate_default")
-        if _names_component(field) and field.default not in (None, PydanticUndefined) and not validated:
+        if _names_component(field) and _has_default(field) and not validated:
             return f"does not validate the default of {name}; set validate_default=True in its Field"
     return None
+
+
+def _has_default(field: FieldInfo) -> bool:
+    if field.default_factory is not None:
+        return field.default_factory not in (list, dict, tuple)  # what is empty names no component
+    return field.default is not PydanticUndefined and bool(field.default)
 
 
 def _names_component(field: FieldInfo) -> bool:
@@ -138,7 +144,7 @@ def _keys(model: Any, path: Path) -> list[str] | None:
             return sorted(fields)
         if path[0] in fields:
             return _keys(fields[str(path[0])].annotation, path[1:])
-    if isinstance(path[0] if path else None, int):
+    if path and (isinstance(path[0], int) or get_origin(model) is dict):
         path = path[1:]
     # Through Optional, unions, lists and dicts: the first member in which the path leads somewhere.
     members = get_args(model)

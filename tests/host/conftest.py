@@ -1,0 +1,3 @@
+"""Distributions that are installed for one test."""
+
+from sites import site as site
