@@ -73,10 +73,11 @@ def refuse_difference(saved: dict, now: dict, folder: Path) -> None:
         TrainingError: names the first key that differs.
     """
     before, after = _flat(saved), _flat(now)
-    for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key):
+    # a key that only one of them has is an option that came or went with a version, at its default
+    for key in sorted(before.keys() & after.keys()):
+        if before[key] != after[key]:
             raise TrainingError(
-                f"the saved run has {key} = {before.get(key)!r}, the config {after.get(key)!r}",
+                f"the saved run has {key} = {before[key]!r}, the config {after[key]!r}",
                 where=str(folder),
                 remedy="resume with the same config, or start anew in another folder",
             )

@@ -59,7 +59,10 @@ class GeneratorObjective:
     def __init__(self, sampler: Sampler, model: nn.Module, document: Document) -> None:
         self._sampler, self._document = sampler, document
         self.model = model
-        self.identity = document.model_dump(mode="json", include={"components", "schema", "statistics"})
+        records = document.model_dump(mode="json", include={"components", "schema", "statistics"})
+        for record in records["components"].values():
+            del record["distribution_version"]  # what shapes the model is the component's version
+        self.identity = records
 
     def loss(self, batch: Structures, streams: Streams) -> dict[str, Tensor]:
         """The sampler's loss and its parts, each [B]."""

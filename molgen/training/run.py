@@ -85,9 +85,8 @@ def train(
         fabric = Fabric(
             accelerator=section.accelerator, devices=devices, strategy=strategy, precision=section.precision
         )
-        outcome: Outcome = fabric.launch(  # type: ignore[arg-type]
-            _run, config.model_dump(mode="json"), resume, seconds, anneal, progress
-        )
+        arguments = config.model_dump(mode="json"), resume, seconds, anneal, progress
+        outcome: Outcome = fabric.launch(_run, *arguments)  # type: ignore[arg-type]
     if outcome == "signal":
         raise KeyboardInterrupt
     return config.out / "last.safetensors"
