@@ -171,7 +171,7 @@ class Structures:
 
     def formulas(self) -> list[str]:
         """The Hill formula of each structure."""
-        return [_hill(self.species[self.batch == b].tolist()) for b in range(self.n_structures)]
+        return [_hill(own.tolist()) for own in torch.split(self.species, self.n_atoms.tolist())]
 
     def check(self) -> None:
         """Raise StructureError unless every field has its shape and every number is finite.
