@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from molgen.elements import SYMBOLS
+from molgen.generation.sampling import finite_structures
 from molgen.interfaces import State
 from molgen.structures import Structures
 
@@ -44,13 +45,18 @@ def frames(structures: Structures, infos: list[dict[str, object]]) -> Iterator[s
         start = end
 
 
-def state_frames(state: State, indices: tuple[int, ...]) -> list[str]:
-    """The extended xyz of every molecule of a state, marked with its index, step and noise level in Å."""
+def state_frames(state: State, indices: tuple[int, ...]) -> dict[int, str]:
+    """The extended xyz of a state's molecules by index, marked with index, step and noise level in Å.
+
+    A molecule whose coordinates are no longer finite is left out: no program could draw it.
+    """
     infos: list[dict[str, object]] = [
         {"index": index, "step": state.step, "noise_level": round(level, 6)}
         for index, level in zip(indices, state.noise_level.tolist(), strict=True)
     ]
-    return list(frames(state.structures, infos))
+    whole = finite_structures(state.structures).tolist()
+    texts = zip(indices, frames(state.structures, infos), whole, strict=True)
+    return {index: text for index, text, keep in texts if keep}
 
 
 def _value(value: object) -> str:

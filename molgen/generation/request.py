@@ -135,7 +135,9 @@ def _limits(n_atoms: object) -> tuple[int, int] | None:
     if isinstance(n_atoms, str):
         match = _COUNTS.fullmatch(n_atoms)
         if match is None:
-            raise RequestError(f"atom counts can't be read from {n_atoms!r}", expected="a number (18) or a range (12-20)")
+            raise RequestError(
+                f"atom counts can't be read from {n_atoms!r}", expected="a number (18) or a range (12-20)"
+            )
         ends = [int(end) for end in match.groups() if end is not None]
     elif isinstance(n_atoms, tuple | list):
         if len(n_atoms) != 2:
@@ -145,7 +147,9 @@ def _limits(n_atoms: object) -> tuple[int, int] | None:
         ends = [_index(n_atoms, "n_atoms")]
     low, high = ends[0], ends[-1]
     if low < 1 or low > high:
-        raise RequestError(f"atom counts from {low} to {high}", where="n_atoms", expected="1 or more, the smaller first")
+        raise RequestError(
+            f"atom counts from {low} to {high}", where="n_atoms", expected="1 or more, the smaller first"
+        )
     return low, high
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -47,6 +47,7 @@ class RunFolder:
         self.partial = self.path / ".partial"
         try:
             self._refuse_occupied(overwrite)
+            self._made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _output_error(self.path, error) from error
@@ -95,7 +96,12 @@ class RunFolder:
         write_atomically(self._trajectory_part(number), b"".join(encoded))
 
     def join_trajectories(self) -> None:
-        """Write `trajectory.extxyz`, the frames of every molecule together, in the order of their indices."""
+        """Write `trajectory.extxyz`, the frames of every molecule together, in the order of their indices.
+
+        Nothing is written where no trajectory was kept.
+        """
+        if not self._offsets:
+            return
         with atomic_path(self.path / "trajectory.extxyz") as temporary, temporary.open("wb") as joined:
             for _, (number, start, end) in sorted(self._offsets.items()):
                 with self._trajectory_part(number).open("rb") as part:
@@ -116,7 +122,7 @@ class RunFolder:
         self._written.add(name)
 
     def finish(self, *, complete: bool) -> None:
-        """Take away what an earlier run left and this one did not replace; the finished batches stay if some are missing.
+        """Take away what an earlier run left and this one did not replace; finished batches stay if some are missing.
 
         Raises:
             OutputError: a file of the earlier run can't be removed.
@@ -125,11 +131,16 @@ class RunFolder:
             self._remove(self.path / name)
         if complete:
             self._clear_partial()
-            try:
+            with suppress(OSError):  # never made, or something of somebody else's is in there: not ours to remove
                 self.partial.rmdir()
-            except OSError:
-                # something of somebody else's is in there, or it was never made: neither is ours to remove
-                return
+
+    def discard(self) -> None:
+        """Leave no trace of a run that gave nothing."""
+        self._clear_partial()
+        with suppress(OSError):  # as above
+            self.partial.rmdir()
+            if self._made:
+                self.path.rmdir()
 
     def _trajectory_part(self, number: int) -> Path:
         return self.partial / f"trajectory-{number:06d}.extxyz"

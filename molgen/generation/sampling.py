@@ -69,7 +69,9 @@ def sample_batch(
             if on_state is not None:
                 on_state(state)
     if state is None:
-        raise BrokenPluginError(f"the sampler {type(sampler).__name__} gave no state", remedy="report it to its authors")
+        raise BrokenPluginError(
+            f"the sampler {type(sampler).__name__} gave no state", remedy="report it to its authors"
+        )
     failures = tuple(
         f"coordinates are not finite from step {step} on" if step >= 0 else None if finished else "left unfinished"
         for step, finished in zip(broken_at.tolist(), state.finished.tolist(), strict=True)

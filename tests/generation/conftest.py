@@ -1,4 +1,4 @@
-"""A sampler that needs no network: it draws water, methane and ethane with a little noise, and fails where it is told to."""
+"""A sampler that needs no network: it draws water, methane and ethane with a little noise, or fails as it is told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from molgen.generation import Generator
 from molgen.interfaces import Codec, Process, Request, Sampler, Schema, State
+from molgen.models.document import ComponentRecord, Document, Statistics
+from molgen.models.restoration import Loaded
 from molgen.random import Streams
 from molgen.structures import Structures
 
@@ -68,7 +71,9 @@ class Drawer(Sampler):
             if step >= 2:
                 positions = torch.where(broken[structures.batch][:, None], torch.nan, positions)
             done = torch.full_like(broken, step == request.n_steps) & ~unfinished
-            yield State(structures.replace(positions=positions), step, request.n_steps, torch.full((len(counts),), level), done)
+            yield State(
+                structures.replace(positions=positions), step, request.n_steps, torch.full((len(counts),), level), done
+            )
 
 
 @pytest.fixture
@@ -89,3 +94,25 @@ def process() -> Process:
 @pytest.fixture
 def module() -> nn.Module:
     return nn.Linear(1, 1)
+
+
+@pytest.fixture
+def document(schema, process) -> Document:
+    def component(use: str) -> ComponentRecord:
+        return ComponentRecord(use=use, distribution_version="1", component_version=1)
+
+    return Document(
+        name="drawer",
+        task="generator",
+        components={"encoder": component("molgen-test:nothing"), "sampler": component("molgen-test:drawer")},
+        schema=schema.as_dict(),
+        process=process.as_dict(),
+        statistics=Statistics(sigma_data=1.0, average_neighbors=4.0),
+        training={"reference_metrics": {"validity": {"value": 0.9775, "low": 0.97, "high": 0.98, "n": 10000}}},
+        tensors_sha256="ab" * 32,
+    )
+
+
+@pytest.fixture
+def generator(drawer, module, document, schema, process) -> Generator:
+    return Generator(Loaded(drawer, module, document, schema, process, None))

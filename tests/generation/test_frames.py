@@ -14,7 +14,9 @@ def read(text):
 
 
 def test_ase_reads_positions_elements_and_marks_back():
-    text = frame([8, 1], [[0.0, -1.5, 2.25], [1e-3, 0.0, 123.456]], {"index": 7, "valid": False, "smiles": "C=O", "none": None})
+    text = frame(
+        [8, 1], [[0.0, -1.5, 2.25], [1e-3, 0.0, 123.456]], {"index": 7, "valid": False, "smiles": "C=O", "none": None}
+    )
     (atoms,) = read(text)
     assert atoms.get_chemical_symbols() == ["O", "H"]
     assert atoms.positions.tolist() == [[0.0, -1.5, 2.25], [1e-3, 0.0, 123.456]]
@@ -45,5 +47,12 @@ def test_each_structure_gets_its_own_info():
 def test_a_state_is_marked_with_step_and_noise_level():
     structures = Structures.build(torch.zeros(2, 3), [1, 6], n_atoms=[1, 1])
     state = State(structures, 3, 10, torch.tensor([0.5, 0.25]), torch.tensor([False, False]))
-    infos = [read(text)[0].info for text in state_frames(state, (4, 2))]
+    infos = [read(text)[0].info for text in state_frames(state, (4, 2)).values()]
     assert infos == [{"index": 4, "step": 3, "noise_level": 0.5}, {"index": 2, "step": 3, "noise_level": 0.25}]
+
+
+def test_a_state_leaves_out_what_is_no_longer_finite():
+    structures = Structures.build(torch.zeros(3, 3), [1, 6, 6], n_atoms=[1, 2])
+    broken = structures.replace(positions=torch.tensor([[0.0, 0, 0], [0, 0, 0], [0, torch.inf, 0]]))
+    state = State(broken, 3, 10, torch.ones(2), torch.tensor([False, False]))
+    assert list(state_frames(state, (4, 2))) == [4]

@@ -41,17 +41,19 @@ def test_a_range_is_read_in_every_spelling(n_atoms):
 
 @pytest.mark.parametrize("n_atoms", [2, 10, "2-5", "5-10", (1, 100)])
 def test_counts_outside_what_the_model_has_seen_are_refused_with_the_range(n_atoms):
-    with pytest.raises(RequestError, match="outside what the model has seen.*3 to 9 atoms"):
+    with pytest.raises(RequestError, match=r"outside what the model has seen.*3 to 9 atoms"):
         draw_sizes(SCHEMA, 1, seed=0, n_atoms=n_atoms)
 
 
 @pytest.mark.parametrize("n_atoms", [6, 7, "6-8"])
 def test_counts_in_a_gap_of_the_data_are_refused_with_the_nearest(n_atoms):
-    with pytest.raises(RequestError, match="seen no molecule of .* 5 and 9"):
+    with pytest.raises(RequestError, match=r"seen no molecule of .* 5 and 9"):
         draw_sizes(SCHEMA, 1, seed=0, n_atoms=n_atoms)
 
 
-@pytest.mark.parametrize("n_atoms", ["", "x", "-3", "3-", "3-5-9", "1e3", 4.0, True, (3,), (3, 4, 5), (3, "5"), 0, -1, "9-3"])
+@pytest.mark.parametrize(
+    "n_atoms", ["", "x", "-3", "3-", "3-5-9", "1e3", 4.0, True, (3,), (3, 4, 5), (3, "5"), 0, -1, "9-3"]
+)
 def test_counts_that_can_not_be_read_are_refused(n_atoms):
     with pytest.raises(RequestError):
         draw_sizes(SCHEMA, 1, seed=0, n_atoms=n_atoms)
@@ -59,13 +61,13 @@ def test_counts_that_can_not_be_read_are_refused(n_atoms):
 
 @pytest.mark.parametrize("value", [0, -4, 1.5, "3", None, True, 2**32 + 1])
 def test_numbers_of_molecules_below_one_or_no_integers_are_refused(value):
-    with pytest.raises(RequestError, match="^n is"):
+    with pytest.raises(RequestError, match=r"^n is"):
         check_count(value, "n")
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "0", 0.5, None])
 def test_seeds_that_do_not_fit_are_refused(value):
-    with pytest.raises(RequestError, match="^seed is"):
+    with pytest.raises(RequestError, match=r"^seed is"):
         check_seed(value)
 
 

@@ -1,0 +1,194 @@
+"""`Generator`: a trained model that gives molecules; `load` brings one back from its file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from molgen.errors import ConfigError, RequestError
+from molgen.generation.generated import GeneratedMolecules, reference_histograms, reference_metrics
+from molgen.generation.plan import DEFAULT_BATCH_SIZE, EDGE_BUDGET, plan_batches
+from molgen.generation.request import AtomCounts, check_count, check_seed, draw_sizes, refuse_unsupported
+from molgen.generation.run import Outcome, Run
+from molgen.generation.run_folder import RunFolder
+from molgen.generation.samplers import SamplerChoice, choose_sampler
+from molgen.interfaces import Process, Schema
+from molgen.models.checkpoint import read_checkpoint
+from molgen.models.document import Document, library_versions
+from molgen.models.restoration import Loaded, restore
+from molgen.models.zoo import find_model
+
+__all__ = ["Generator", "load"]
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def load(
+    name_or_path: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | str | None = None
+) -> Generator:
+    """A trained generator.
+
+    Args:
+        name_or_path: a model that a plugin registers (`molgen models` lists them), or the path of a model file.
+        device: where it computes.
+        dtype: "float32", "float64" or torch's own; as in the file if left out.
+
+    Raises:
+        PluginError: no such model.
+        CheckpointError: a file that is damaged, newer than this molgen, in need of a plugin that is missing, or no
+            generator.
+        ConfigError: a device or dtype that can't be used.
+    """
+    chosen = _DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
+    if chosen is not None and chosen not in _DTYPES.values():
+        raise ConfigError(f"dtype is {dtype}", expected=" or ".join(_DTYPES))
+    found = find_model(name_or_path)
+    loaded = restore(read_checkpoint(found.path), device, chosen)  # type: ignore[arg-type]
+    return Generator(loaded, device=device, id=found.id)
+
+
+class Generator:
+    """A trained model that gives molecules. Made by :func:`load`.
+
+    Args:
+        loaded: from `molgen.models.restoration.restore`.
+        device: where its module is.
+        id: `distribution:name` where a plugin registers it.
+    """
+
+    def __init__(self, loaded: Loaded, *, device: torch.device | str = "cpu", id: str | None = None) -> None:
+        self._loaded = loaded
+        self.device = torch.device(device)
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"Generator({self.document.name}, {self.device})"
+
+    @property
+    def document(self) -> Document:
+        """What the model file says of itself."""
+        return self._loaded.document
+
+    @property
+    def schema(self) -> Schema:
+        """What its molecules are made of."""
+        return self._loaded.schema
+
+    @property
+    def process(self) -> Process:
+        """What function it has learned."""
+        return self._loaded.process
+
+    def generate(
+        self,
+        n: int,
+        seed: int = 0,
+        n_atoms: AtomCounts = None,
+        composition: object = None,
+        scaffold: object = None,
+        targets: object = None,
+        sampler: SamplerChoice = None,
+        n_steps: int | None = None,
+        batch_size: int | None = None,
+        progress: bool = True,
+        *,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+        trajectory: bool = False,
+        report: bool = True,
+    ) -> GeneratedMolecules:
+        """Draw `n` molecules. The same request gives the same molecules, to the bit on one type of device.
+
+        The batches are planned from the request alone; another batch size gives the same molecules up to rounding.
+
+        Args:
+            n: how many.
+            seed: any integer of 64 bits.
+            n_atoms: 18, or `(12, 20)` or "12-20" with both ends; as in the training data if left out.
+            composition: not supported yet.
+            scaffold: not supported yet.
+            targets: not supported yet.
+            sampler: an id, or `{"use": id, "config": {...}}`; the one that trained the model if left out.
+            n_steps: steps of the sampler; its own number if left out.
+            batch_size: most molecules that are drawn together.
+            progress: show a bar on stderr, where that is a terminal.
+            out: a folder for the files of the run; finished batches are kept there while it goes on.
+            overwrite: replace molgen's own files in `out`.
+            trajectory: also write the way of every molecule from noise to `out`.
+            report: also write `report.html` to `out`.
+
+        Returns:
+            The molecules in the order of their indices. What failed is marked, never dropped.
+
+        Raises:
+            RequestError: a request that can't be met, before the first step.
+            OutputError: `out` holds something already, or can't be written to.
+            GenerationInterrupted: the user interrupts; it holds what was finished, which `out` then has too.
+
+        Example::
+
+            molecules = molgen.load("qm9").generate(16, seed=0, out="molecules")
+            molecules.smiles, molecules.metrics.table()
+        """
+        refuse_unsupported(composition=composition, scaffold=scaffold, targets=targets)
+        n, seed = check_count(n, "n"), check_seed(seed)
+        batch_size = DEFAULT_BATCH_SIZE if batch_size is None else check_count(batch_size, "batch_size")
+        if trajectory and out is None:
+            raise RequestError("there is no place for the trajectory", where="trajectory", remedy="give out a folder")
+        chosen, use, steps = choose_sampler(self._loaded, sampler, n_steps)
+        batches = plan_batches(draw_sizes(self.schema, n, seed=seed, n_atoms=n_atoms), batch_size=batch_size)
+        request = {
+            "n": n,
+            "seed": seed,
+            "n_atoms": None if n_atoms is None else str(n_atoms),
+            "sampler": use,
+            "sampler_config": _config(chosen),
+            "n_steps": steps,
+        }
+        plan = {"batch_size": batch_size, "edge_budget": EDGE_BUDGET, "batches": [batch.as_dict() for batch in batches]}
+        record = self._record() | {"request": request, "plan": plan}
+        folder = None if out is None else RunFolder(out, overwrite=overwrite)
+        run = Run(chosen, self._loaded.module, batches, n_steps=steps, seed=seed, device=self.device)
+
+        def gather(outcome: Outcome) -> GeneratedMolecules:
+            return GeneratedMolecules(
+                outcome.structures,
+                indices=outcome.indices,
+                failures=outcome.failures,
+                record=record | {"timing": outcome.timing},
+                reference=reference_metrics(self.document.training),
+                reference_histograms=reference_histograms(self.schema, self.document.training),
+            )
+
+        return run.into(folder, record, gather, trajectory=trajectory, report=report, progress=progress)
+
+    def _record(self) -> dict[str, Any]:
+        """What draws: the model, where, with which libraries."""
+        document = self.document
+        components = {
+            role: component.model_dump(mode="json", include={"use", "distribution_version", "component_version"})
+            for role, component in document.components.items()
+        }
+        return {
+            "model": {
+                "name": document.name,
+                "id": self.id,
+                "tensors_sha256": document.tensors_sha256,
+                "components": components,
+            },
+            "device": str(self.device),
+            "dtype": str(next(self._loaded.module.parameters()).dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "versions": library_versions() | {"rdkit": metadata.version("rdkit")},
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def _config(sampler: object) -> dict[str, Any] | None:
+    config = getattr(sampler, "config", None)
+    return config.model_dump(mode="json") if isinstance(config, BaseModel) else None
