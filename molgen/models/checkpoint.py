@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint) -> Document:
     digest = tensors_sha256((name, _NAMES[t.dtype], tuple(t.shape), _bytes(t)) for name, t in tensors.items())
     content = checkpoint.document.model_dump(mode="json") | {"tensors_sha256": digest, "document_sha256": ""}
     content["document_sha256"] = document_sha256(content)
-    text = strict_json.canonical(content).decode()
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # options stay in their order, for people
     data = safetensors.torch.save(tensors, metadata={_KEY: text})
     # what could not be read again must not replace a file that can
     container = parse_container(io.BytesIO(data), len(data), str(path))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from molgen.host.registry import Registry, registry
 from molgen.host.resolved import Resolved
 from molgen.interfaces import Process, Sampler, Schema
 from molgen.models.assembly import assemble_generator
+from molgen.models.budget import AllocationBudget, BudgetError
 from molgen.models.checkpoint import Checkpoint
 from molgen.models.document import ComponentRecord, Document, PartRecord, check_process, check_schema
 from molgen.models.strict_json import shown
@@ -35,6 +37,7 @@ OWN_DISTRIBUTIONS = frozenset(
     }
 )
 
+_GET_IT_AGAIN = "get the file again from where it came"
 _NAMED = 3  # tensors that a message names
 
 
@@ -80,13 +83,10 @@ def restore(
     for role in ("encoder", "sampler"):
         records[role], tensors = _modernised(role, document.components[role], tensors, where, source or registry())
     schema, process = check_schema(document.schema), check_process(document.process)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            made = assemble_generator(
-                records["encoder"], records["sampler"], schema, document.statistics.model_dump(), source=source
-            )
-    except MolgenError as error:
-        raise _unfit(error, where) from error
+    with _told_of(where), torch.random.fork_rng(devices=[]), AllocationBudget(_budget(tensors)):
+        made = assemble_generator(
+            records["encoder"], records["sampler"], schema, document.statistics.model_dump(), source=source
+        )
     if made.process != process:
         raise CheckpointError(
             "its sampler builds another process than the one that was learned",
@@ -107,15 +107,13 @@ def _modernised(
     rest = {name: t for name, t in tensors.items() if not name.startswith(record.prefix)}
     config = copy.deepcopy(dict(record.config))
     resolved = _resolve(role, record, where, source)
-    try:
+    with _told_of(where):
         # parts before the whole, whose migration may move them, and the innermost parts first
         for path, part in sorted(record.parts.items(), key=lambda item: -item[0].count(".")):
             options = _at(config, path, where)
             inner = _resolve(part.kind, part, where, source)
-            options["config"], own = inner.migrate(options.get("config", {}), own, part.component_version)
+            options["config"], own = inner.migrate(options["config"], own, part.component_version)
         config, own = resolved.migrate(config, own, record.component_version)
-    except MolgenError as error:
-        raise _unfit(error, where) from error
     renamed = {f"{record.prefix}{name}": tensor for name, tensor in own.items()}
     return record.model_copy(update={"config": config}), rest | renamed
 
@@ -140,8 +138,29 @@ def _resolve(kind: str, record: ComponentRecord | PartRecord, where: str, source
         raise _unfit(error, where) from error
 
 
+def _budget(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes that building the model may take: its own size several times over, and room for constants."""
+    return 32 * sum(tensor.nbytes for tensor in tensors.values()) + 2**28
+
+
+@contextmanager
+def _told_of(where: str) -> Iterator[None]:
+    """Tells what components make of a file's options and tensors as an error of the file."""
+    try:
+        yield
+    except BudgetError as error:
+        what = f"its options describe a model far larger than its tensors: {error}"
+        raise CheckpointError(what, where=where, remedy=_GET_IT_AGAIN) from error
+    except MolgenError as error:
+        raise _unfit(error, where) from error
+    # plugins can't be asked to foresee all that a file may say
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        what = f"the model can't be built: {type(error).__name__}: {shown(str(error), 200)}"
+        raise CheckpointError(what, where=where, remedy=f"update molgen and its plugins, or {_GET_IT_AGAIN}") from error
+
+
 def _unfit(error: MolgenError, where: str) -> CheckpointError:
-    """The error of a component, told as one of the file that needs it."""
+    """The error of a component, as one of the file that needs it."""
     if isinstance(error, CheckpointError) and error.where is not None and error.where.startswith(where):
         return error
     inner = where if error.where is None else f"{where}: {error.where}"
@@ -160,7 +179,7 @@ def _at(config: dict[str, Any], path: str, where: str) -> dict[str, Any]:
             found = found[int(key)]
         else:
             raise CheckpointError(f"its document records a component at {path!r}, where no option is", where=where)
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
         raise CheckpointError(f"its document records a component at {path!r}, which is none", where=where)
     return found
 
@@ -191,7 +210,7 @@ def _no_fit(what: str, names: list[str], where: str) -> CheckpointError:
         f"{what} {named}",
         where=where,
         expected="the tensors of the components that it names",
-        remedy="update molgen and its plugins, or get the file again from where it came",
+        remedy=f"update molgen and its plugins, or {_GET_IT_AGAIN}",
     )
 
 

@@ -248,6 +248,17 @@ def test_options_that_the_installed_component_does_not_take_are_an_error_of_the_
         restore(checkpoint, source=toy_registry())
 
 
+def test_options_that_ask_for_far_more_memory_than_the_tensors_are_refused_before_it_is_allocated(
+    toy_registry: MakeRegistry, tmp_path: Path
+) -> None:
+    made = assembled(toy_registry())
+    record = made.components["encoder"]
+    made.components["encoder"] = record.model_copy(update={"config": {**record.config, "channels": 10**8}})
+    checkpoint = read_checkpoint(saved(tmp_path / "toy.safetensors", made))
+    with pytest.raises(CheckpointError, match="far larger than its tensors"):
+        restore(checkpoint, source=toy_registry())
+
+
 @pytest.mark.parametrize("path", ["nowhere", "channels", "product.config.scale", "product.7"])
 def test_parts_recorded_where_there_are_none_are_refused(toy_registry: MakeRegistry, tmp_path: Path, path: str) -> None:
     made = assembled(toy_registry())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molgen.errors import CheckpointError
+from molgen.host.registry import Registry
+from molgen.interfaces import Schema
+from molgen.models.assembly import assemble_generator
 from molgen.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from molgen.models.document import Document, document_sha256
+from molgen.models.restoration import restore
 
 
 class Reader:
@@ -67,9 +72,9 @@ def reader(
     return Reader(tmp_path_factory.mktemp("fuzz"), Checkpoint(make_document(), make_tensors()))
 
 
-def test_every_flipped_bit_of_a_file_is_detected_or_harmless(reader: Reader) -> None:
+def test_flipped_bits_all_over_a_file_are_detected_or_harmless(reader: Reader) -> None:
     data = bytearray(reader.valid)
-    for position in range(len(data)):
+    for position in range(0, len(data), 2):
         bit = 1 << position % 8
         data[position] ^= bit
         reader.refuses(bytes(data))
@@ -138,12 +143,21 @@ def test_any_value_in_the_header_replaced_by_any_json_is_detected_or_harmless(
     reader.refuses(reader.with_header(_replaced(header, path, data.draw(_JSON))))
 
 
-@settings(max_examples=250, deadline=None)
+@pytest.fixture(scope="module")
+def toy_reader(tmp_path_factory: pytest.TempPathFactory, toy_registry: Callable[..., Registry]) -> Reader:
+    """A reader of a model that can be restored."""
+    schema, statistics = Schema((1, 6, 8), {3: 1}), {"sigma_data": 1.3, "average_neighbors": 2.0}
+    made = assemble_generator("toy", "toy", schema, statistics, source=toy_registry())
+    document = made.document("toy", schema, statistics)
+    return Reader(tmp_path_factory.mktemp("fuzz"), Checkpoint(document, made.module.state_dict()))
+
+
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_value_in_the_document_replaced_under_a_fitting_hash_gives_a_model_or_a_checkpoint_error(
-    reader: Reader, data: st.DataObject
+    toy_reader: Reader, toy_registry: Callable[..., Registry], data: st.DataObject
 ) -> None:
-    header = reader.header()
+    header = toy_reader.header()
     document = json.loads(header["__metadata__"]["molgen"])
     changed = _replaced(document, data.draw(st.sampled_from(_paths(document)[1:])), data.draw(_JSON))
     assert isinstance(changed, dict)
@@ -152,5 +166,8 @@ def test_any_value_in_the_document_replaced_under_a_fitting_hash_gives_a_model_o
     except ValueError:  # NaN has no hash
         changed["document_sha256"] = ""
     header["__metadata__"]["molgen"] = json.dumps(changed)
-    reader.path.write_bytes(reader.with_header(header))
-    reader.read()
+    toy_reader.path.write_bytes(toy_reader.with_header(header))
+    read = toy_reader.read()
+    if read is not None:
+        with contextlib.suppress(CheckpointError):
+            assert restore(read, source=toy_registry()).module is not None
