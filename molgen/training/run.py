@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def train(
     prepare_folder(config.out, resume=resume, overwrite=overwrite)
     strategy = "ddp_spawn" if devices > 1 else "auto"
     section = config.training
-    with _explained(config):
+    with _explained(config), _quiet_fabric():
         fabric = Fabric(
             accelerator=section.accelerator, devices=devices, strategy=strategy, precision=section.precision
         )
@@ -165,6 +166,18 @@ def _threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _quiet_fabric() -> Iterator[None]:
+    """Fabric logs its choices on stderr; a run tells what matters itself."""
+    logger = logging.getLogger("lightning_fabric")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
