@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from molgen.chemistry.stability import d1
-from molgen.elements import NUMBERS, SYMBOLS
+from molgen.elements import SYMBOLS
 from molgen.structures import Structures
 
 __all__ = ["bond_lengths", "element_counts", "size_counts"]
@@ -15,7 +15,7 @@ __all__ = ["bond_lengths", "element_counts", "size_counts"]
 def bond_lengths(structures: Structures) -> dict[str, Tensor]:
     """Lengths of all bonds of D1's distance table, by pair of elements: `{"C-H": [K] Å float64, …}`, most bonds first.
 
-    Elements of a pair stand in Hill's order: carbon, hydrogen, then by the alphabet.
+    Elements of a pair stand in this order: carbon, hydrogen, then by the alphabet.
 
     >>> water = Structures.build([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], species=[8, 1, 1])
     >>> {pair: lengths.shape for pair, lengths in bond_lengths(water).items()}
@@ -32,14 +32,14 @@ def bond_lengths(structures: Structures) -> dict[str, Tensor]:
 
 
 def element_counts(structures: Structures) -> dict[str, int]:
-    """How many atoms of each element, in Hill's order.
+    """How many atoms of each element: carbon, hydrogen, then by the alphabet.
 
     >>> element_counts(Structures.build([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], species=[8, 1, 1]))
     {'H': 2, 'O': 1}
     """
     numbers, counts = torch.unique(structures.species, return_counts=True)
     found = {SYMBOLS[number]: count for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)}
-    return {symbol: found[symbol] for symbol in sorted(found, key=_hill)}
+    return {symbol: found[symbol] for symbol in sorted(found, key=_order)}
 
 
 def size_counts(structures: Structures) -> dict[int, int]:
@@ -53,8 +53,8 @@ def size_counts(structures: Structures) -> dict[int, int]:
 
 
 def _pair_name(first: int, second: int) -> str:
-    return "-".join(sorted((SYMBOLS[first], SYMBOLS[second]), key=_hill))
+    return "-".join(sorted((SYMBOLS[first], SYMBOLS[second]), key=_order))
 
 
-def _hill(symbol: str) -> tuple[int, str, int]:
-    return {"C": 0, "H": 1}.get(symbol, 2), symbol, NUMBERS[symbol]
+def _order(symbol: str) -> tuple[int, str]:
+    return {"C": 0, "H": 1}.get(symbol, 2), symbol

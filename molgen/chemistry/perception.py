@@ -56,7 +56,6 @@ class _Bare:
     species: list[int]
     positions: np.ndarray  # [n, 3] Å
     charge: float
-    singlet: bool
     periodic: bool
     given: _Bonds | None
     table: _Bonds
@@ -86,16 +85,8 @@ def _perceive_one(bare: _Bare) -> Perceived:
     refusal = _refusal(bare)
     if refusal:
         return _nothing(bare, refusal)
-    attempts: dict[Source, Callable[[], RWMol]] = {
-        "rdkit": partial(_by_rdkit, bare),
-        "table+rdkit": partial(_by_table_and_rdkit, bare),
-    }
-    if bare.charge == 0:
-        attempts["table"] = partial(_with_bonds, bare, bare.table)
-    if bare.given is not None:
-        attempts = {"given": partial(_with_bonds, bare, bare.given)}
     reasons: list[str] = []
-    for source, attempt in attempts.items():
+    for source, attempt in _sources(bare).items():
         try:
             return _finish(attempt(), source, "; ".join(reasons) or None)
         # RDKit raises ValueError, RuntimeError and exceptions of its own for what is no molecule to it
@@ -104,9 +95,25 @@ def _perceive_one(bare: _Bare) -> Perceived:
     return _nothing(bare, "; ".join(reasons))
 
 
+def _sources(bare: _Bare) -> dict[Source, Callable[[], RWMol]]:
+    if bare.given is not None:
+        return {"given": partial(_with_bonds, bare, bare.given)}
+    sources: dict[Source, Callable[[], RWMol]] = {
+        "rdkit": partial(_by_rdkit, bare),
+        "table+rdkit": partial(_by_table_and_rdkit, bare),
+    }
+    if bare.charge == 0:  # the table knows neutral atoms only
+        sources["table"] = partial(_with_bonds, bare, bare.table)
+    return sources
+
+
 def _refusal(bare: _Bare) -> str | None:
     if not bare.species:
         return "it has no atoms"
+    if not np.isfinite(bare.positions).all():
+        return "a coordinate is not a finite number"
+    if bare.given is not None:
+        return None
     if len(bare.species) > MAX_ATOMS:
         return f"{len(bare.species)} atoms; bonds are perceived up to {MAX_ATOMS}"
     if bare.periodic:
@@ -120,13 +127,7 @@ def _by_rdkit(bare: _Bare) -> RWMol:
     from rdkit.Chem import rdDetermineBonds
 
     mol = _atoms(bare)
-    rdDetermineBonds.DetermineBonds(
-        mol,
-        charge=int(bare.charge),
-        allowChargedFragments=bare.singlet,
-        embedChiral=False,
-        maxIterations=MAX_COMBINATIONS,
-    )
+    rdDetermineBonds.DetermineBonds(mol, charge=int(bare.charge), embedChiral=False, maxIterations=MAX_COMBINATIONS)
     return mol
 
 
@@ -137,11 +138,7 @@ def _by_table_and_rdkit(bare: _Bare) -> RWMol:
     for i, j in bare.table.pairs.tolist():
         mol.AddBond(i, j, BondType.SINGLE)
     rdDetermineBonds.DetermineBondOrders(
-        mol,
-        charge=int(bare.charge),
-        allowChargedFragments=bare.singlet,
-        embedChiral=False,
-        maxIterations=MAX_COMBINATIONS,
+        mol, charge=int(bare.charge), embedChiral=False, maxIterations=MAX_COMBINATIONS
     )
     return mol
 
@@ -214,8 +211,11 @@ def _bare(structures: Structures) -> list[_Bare]:
     starts = structures.offsets.tolist()
     positions = structures.positions.detach().double().numpy()
     species, formal = structures.species.tolist(), structures.formal_charges.tolist()
-    charges, singlet = structures.charge.tolist(), (structures.spin == 1).tolist()
-    periodic, known = structures.pbc.any(1).tolist(), structures.bonds_known.tolist()
+    charges, periodic, known = (
+        structures.charge.tolist(),
+        structures.pbc.any(1).tolist(),
+        structures.bonds_known.tolist(),
+    )
     given_of = _bonds_by_structure(structures, structures.bonds.numpy(), structures.bond_orders.numpy())
     table_of = _bonds_by_structure(structures, found.bonds.numpy(), found.bond_orders.numpy())
     bare = []
@@ -223,7 +223,7 @@ def _bare(structures: Structures) -> list[_Bare]:
         atoms = slice(start, start + n[b])
         given = _Bonds(*given_of[b], formal_charges=formal[atoms]) if known[b] else None
         table = _Bonds(*table_of[b], formal_charges=[0] * n[b])
-        bare.append(_Bare(species[atoms], positions[atoms], charges[b], singlet[b], periodic[b], given, table))
+        bare.append(_Bare(species[atoms], positions[atoms], charges[b], periodic[b], given, table))
     return bare
 
 

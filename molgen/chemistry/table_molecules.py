@@ -27,10 +27,15 @@ class TableMolecules:
     """A batch of B structures as molecules with the distance table's bonds; everything is computed when first asked."""
 
     def __init__(self, structures: Structures) -> None:
-        # other bonds, charges and labels play no part in these metrics
         structures = structures.to("cpu")
-        self.structures = Structures.build(
-            structures.positions.detach(), structures.species, n_atoms=structures.n_atoms
+        # other bonds, charges and labels play no part in these metrics
+        self.structures = structures.replace(
+            positions=structures.positions.detach(),
+            formal_charges=torch.zeros_like(structures.species),
+            bonds=torch.zeros(0, 2, dtype=torch.int64),
+            bond_orders=torch.zeros(0, dtype=torch.int64),
+            atom_labels={},
+            structure_labels={},
         )
 
     def __len__(self) -> int:
@@ -44,6 +49,8 @@ class TableMolecules:
     @cached_property
     def smiles(self) -> list[str | None]:
         """Canonical SMILES of the largest fragment, without stereochemistry; None where RDKit refuses the molecule.
+
+        None also where there are no atoms, or where a coordinate is not finite.
 
         The whole molecule is sanitised, then its largest fragment taken, as EDM does. An atom with too few bonds is a
         radical: it is written as one and not refused.
@@ -116,7 +123,7 @@ class TableMolecules:
 def _smiles(mol: Mol) -> str | None:
     from rdkit import Chem
 
-    if mol.GetNumAtoms() == 0:
+    if mol.GetNumAtoms() == 0 or not np.isfinite(mol.GetConformer().GetPositions()).all():
         return None
     try:
         Chem.SanitizeMol(mol)
