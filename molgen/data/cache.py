@@ -80,7 +80,7 @@ class Cache:
         self._bond_offsets = None if self._bond_counts is None else np.cumsum(self._bond_counts) - self._bond_counts
         self._formal_charges: np.ndarray | None = None
         if "charged_atoms" in tensors:
-            self._formal_charges = np.zeros(document.n_atoms, np.int8)
+            self._formal_charges = np.zeros(document.n_atoms, tensors["charges_of_atoms"].dtype)
             self._formal_charges[tensors["charged_atoms"]] = tensors["charges_of_atoms"]
 
     @classmethod
@@ -212,7 +212,7 @@ def _read(path: Path) -> tuple[CacheDocument, dict[str, Tensor]]:
     except OSError as error:
         raise FileFormatError(f"can't read the file: {error.strerror or error}", where=where) from error
     except (SafetensorError, RuntimeError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise FileFormatError(
             f"not a readable cache: {reason}", where=where, remedy="make it with `molgen data convert`"
         ) from error
@@ -262,7 +262,7 @@ def _check_shapes(document: CacheDocument, tensors: Mapping[str, Tensor], where:
         shapes["charged_atoms"] = (charged, integers)
         shapes["charges_of_atoms"] = (charged, {torch.int8, torch.int64})
     needed = {"positions", "species", "n_atoms"}
-    needed |= {"n_bonds", "bonds", "bond_orders"} if document.n_bonds_known else set()
+    needed |= {"n_bonds", "bonds", "bond_orders"} if document.n_bonds_known or m else set()
     needed |= {"charged_atoms", "charges_of_atoms"} if "charged_atoms" in tensors else set()
     needed |= set(document.labels)
     if missing := needed - set(tensors):
@@ -294,6 +294,8 @@ def _check_values(document: CacheDocument, tensors: Mapping[str, Tensor], where:
         fits(bool(np.isfinite(arrays["positions"]).all()), "the cache has coordinates that are not finite")
     if "charged_atoms" in arrays and len(arrays["charged_atoms"]):
         fits(int(arrays["charged_atoms"].max()) < document.n_atoms, "a formal charge has no atom")
+    known = arrays["bonds_known"].sum() if "bonds_known" in arrays else len(counts) * ("n_bonds" in arrays)
+    fits(int(known) == document.n_bonds_known, "bonds are known of more or fewer structures than the cache says")
     if "n_bonds" not in arrays:
         return
     bond_counts = arrays["n_bonds"].astype(np.int64)

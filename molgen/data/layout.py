@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "ATOM_LABEL",
@@ -41,10 +41,13 @@ UNITS: dict[str, str] = {
     "magmom": "μB",
     "magmoms": "μB",
     "masses": "amu",
-    "momenta": "amu·Å/(Å·√(amu/eV))",
+    "momenta": "√(amu·eV)",
     "gdb_index": "none",
     "tags": "none",
 }
+
+
+LabelName = Annotated[str, Field(pattern=f"^({ATOM_LABEL}|{STRUCTURE_LABEL}).")]
 
 
 class _Record(BaseModel):
@@ -70,10 +73,16 @@ class CacheDocument(_Record):
     precision: Precision
     scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # Å per step of int16, of "compact"
     position_error: float = Field(ge=0, allow_inf_nan=False)  # Å, the bound on |stored − given|, up to a translation
-    labels: dict[str, str] = {}  # unit of "atom:forces", "structure:energy", …
+    labels: dict[LabelName, str] = {}  # unit of "atom:forces", "structure:energy", …
     dropped_labels: tuple[str, ...] = ()  # labels that only some of the structures had
     source: Source | None = None
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _scaled_if_compact(self) -> Self:
+        if (self.scale is not None) != (self.precision == "compact"):
+            raise ValueError(f"scale {self.scale} doesn't go with precision {self.precision}")
+        return self
 
 
 def content_hash(scale: float | None) -> hashlib._Hash:

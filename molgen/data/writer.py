@@ -226,7 +226,7 @@ def _assemble(
     document = CacheDocument(
         n_structures=spool.structures,
         n_atoms=columns["positions"].rows,
-        n_bonds=columns["bonds"].rows if known else 0,
+        n_bonds=columns["bonds"].rows,
         n_bonds_known=known,
         elements=tuple(sorted(spool.elements)),
         precision=precision,
@@ -257,10 +257,11 @@ def _unit(label: str, given: Mapping[str, str]) -> str:
 def _sparse_charges(spool: _Spool) -> None:
     # most atoms carry none: only those that do are kept, as (atom, charge)
     start = 0
-    for block in list(spool.columns["formal_charges"].blocks()):
+    for block in spool.columns["formal_charges"].blocks():
         atoms = np.flatnonzero(block)
-        spool.append("charged_atoms", atoms + start)
-        spool.append("charges_of_atoms", block[atoms])
+        if len(atoms):
+            spool.append("charged_atoms", atoms + start)
+            spool.append("charges_of_atoms", block[atoms])
         start += len(block)
 
 
@@ -268,11 +269,11 @@ def _kept(spool: _Spool, known: int) -> list[str]:
     """The columns that say something: what is zero, singlet or unknown everywhere is left out."""
     columns = spool.columns
     kept = ["positions", "species", "n_atoms", *spool.seen]
-    if known:
+    if known or columns["bonds"].rows:
         kept += ["bonds", "bond_orders", "n_bonds"]
         if known < spool.structures:
             kept.append("bonds_known")
-    if columns["charged_atoms"].rows:
+    if "charged_atoms" in columns:
         kept += ["charged_atoms", "charges_of_atoms"]
     kept += [name for name in ("cell", "charge") if columns[name].largest > 0]
     if any(block.any() for block in columns["pbc"].blocks()):
@@ -294,6 +295,8 @@ def _width(name: str, columns: Mapping[str, _Column], scale: float | None) -> np
 
 def _position_error(precision: Precision, scale: float | None, extent: float, rounded: bool) -> float:
     half_ulp = 2.0**-24  # relative, of float32
+    if extent == 0:
+        return 0.0
     if scale is not None:
         return 0.5 * scale + 3 * half_ulp * extent  # scale, product and result are rounded once each
     return half_ulp * extent if precision == "float32" and rounded else 0.0
