@@ -32,6 +32,7 @@ class Collected:
     def __init__(self) -> None:
         self.components: list[tuple[str, Component]] = []
         self.fault: PluginError | None = None
+        self._taken: set[tuple[str, str]] = set()  # kind and name or alias
 
     def names(self) -> tuple[str, ...]:
         """`kind name` of each component, in the order in which they came."""
@@ -48,10 +49,11 @@ class Collected:
             self._fault(
                 IncompatibleError(f"{name} speaks API {component.api}, this molgen speaks {API}", remedy=remedy)
             )
-        taken = {taken for other, each in self.components if other == kind for taken in (each.name, *each.aliases)}
-        twice = taken.intersection((component.name, *component.aliases))
+        names = {(kind, each) for each in (component.name, *component.aliases)}
+        twice = names & self._taken
         if twice:
-            self._fault(PluginError(f"it registers the {kind} {min(twice)!r} twice"))
+            self._fault(PluginError(f"it registers the {kind} {min(twice)[1]!r} twice"))
+        self._taken |= names
         self.components.append((kind, component))
 
     def _fault(self, fault: PluginError) -> None:
