@@ -160,14 +160,20 @@ class Structures:
         if len(self.bonds) == 0:
             return self.bonds, self.bond_orders
         owner = self.batch[self.bonds[:, 0]]  # [M]
-        pairs, orders = [], []
-        for new, old in enumerate(chosen.tolist()):
-            mine = owner == old
-            pairs.append(self.bonds[mine] - self.offsets[old] + start[new])
-            orders.append(self.bond_orders[mine])
-        if not pairs:
-            return self.bonds[:0], self.bond_orders[:0]
-        return torch.cat(pairs), torch.cat(orders)
+        wanted = torch.zeros(self.n_structures, dtype=torch.bool, device=owner.device)
+        wanted[chosen] = True
+        candidates = wanted[owner].nonzero()[:, 0]
+        owner = owner[candidates]
+        by_owner = candidates[torch.argsort(owner, stable=True)]
+        per_owner = torch.bincount(owner, minlength=self.n_structures)  # [B]
+        first = torch.cumsum(per_owner, 0) - per_owner
+        counts = per_owner[chosen]
+        # place of each kept bond among the bonds in the order of their structures
+        rank = torch.arange(int(counts.sum()), device=owner.device)
+        shift = first[chosen] - (torch.cumsum(counts, 0) - counts)
+        kept = by_owner[rank + torch.repeat_interleave(shift, counts)]
+        moved = torch.repeat_interleave(start - self.offsets[chosen], counts)
+        return self.bonds[kept] + moved[:, None], self.bond_orders[kept]
 
     def formulas(self) -> list[str]:
         """The Hill formula of each structure."""
