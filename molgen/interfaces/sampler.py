@@ -33,9 +33,14 @@ class Schema:
     @classmethod
     def from_dict(cls, data: Mapping) -> Schema:
         """The inverse of `as_dict`."""
-        tuples = ("elements", "formal_charges", "bond_orders", "conditions")
-        fixed = {k: tuple(v) if k in tuples else v for k, v in data.items()}
-        return cls(**fixed | {"size_counts": {int(k): int(v) for k, v in data["size_counts"].items()}})
+        return cls(
+            elements=tuple(data["elements"]),
+            size_counts={int(k): int(v) for k, v in data["size_counts"].items()},
+            formal_charges=tuple(data["formal_charges"]),
+            bond_orders=tuple(data["bond_orders"]),
+            conditions=tuple(data["conditions"]),
+            manifolds=dict(data["manifolds"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,9 @@ class Sampler:
             encoder: builds the encoder once the number of its inputs is known.
             schema: what the molecules are made of.
             statistics: measured of the training data: `sigma_data` Å, `average_neighbors`.
+
+        Returns:
+            A module that holds the encoder as a submodule and says what it learned as `.process`, a `Process`.
         """
         raise TypeError(f"{type(self).__name__} does not define build_model")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +62,9 @@ class Denoiser(nn.Module):
         process: what is learned.
         average_neighbors: of the training data's complete graphs.
     """
+
+    elements: Tensor  # [V] atomic numbers
+    codes: Tensor  # [largest atomic number + 1] code of each, -1 for none
 
     def __init__(self, encoder: EncoderBuilder, schema: Schema, process: Process, average_neighbors: float) -> None:
         super().__init__()
@@ -144,6 +146,3 @@ def _find_readouts(irreps: object) -> tuple[slice, slice]:
             f"the encoder returns {irreps}", where="encoder", expected="scalars `0e` and one displacement `1o`"
         )
     return scalars, vector
-
-
-Statistics = Mapping[str, float]

@@ -34,7 +34,7 @@ def add_receivers(graph: Graph, edges: Tensor, nodes: Tensor) -> Tensor:
     """[E, C]: edges [E, C] plus the features [N, C] of each edge's receiver; a broadcast on dense graphs."""
     if graph.dense:
         b, n = _dense_shape(graph)
-        rows = edges.reshape(b * n, n - 1, -1) + nodes[:, None]  # [N, n-1, C]
+        rows = edges.reshape(b * n, n - 1, edges.shape[-1]) + nodes[:, None]  # [N, n-1, C]
         return rows.reshape(edges.shape)
     return edges + gather_receivers(graph, nodes)
 
@@ -52,7 +52,7 @@ def weighted_sum_to_receivers(graph: Graph, weights: Tensor, edges: Tensor) -> T
     if graph.dense:
         b, n = _dense_shape(graph)
         rows = weights.reshape(b * n, 1, n - 1)
-        return torch.bmm(rows, edges.reshape(b * n, n - 1, -1)).squeeze(1)  # [N, C]
+        return torch.bmm(rows, edges.reshape(b * n, n - 1, edges.shape[-1])).squeeze(1)  # [N, C]
     return _SumToReceivers.apply(weights[:, None] * edges, graph)
 
 

@@ -29,6 +29,8 @@ def polynomial_envelope(lengths: Tensor, cutoff: float, p: int = 6) -> Tensor:
 class BesselBasis(nn.Module):
     """[..., size] radial Bessel functions √(2/c) sin(kπr/c)/r (Gasteiger et al. 2020, eq. 7), finite at r = 0."""
 
+    k: Tensor
+
     def __init__(self, size: int, cutoff: float) -> None:
         super().__init__()
         if size < 1 or cutoff <= 0:
@@ -50,6 +52,8 @@ class ExponentialBasis(nn.Module):
     Unke and Meuwly 2019 (PhysNet), eq. 7, without the cut-off.
     """
 
+    centres: Tensor
+
     def __init__(self, size: int, scale: float = 1.0) -> None:
         super().__init__()
         self.size, self.scale = size, scale
@@ -63,6 +67,8 @@ class ExponentialBasis(nn.Module):
 
 class LogarithmicBasis(nn.Module):
     """[..., size] Gaussians in ln r between `low` and `high`, clamped beyond: resolves every scale of noise."""
+
+    centres: Tensor
 
     def __init__(self, size: int, low: float, high: float) -> None:
         super().__init__()

@@ -140,7 +140,7 @@ def test_atoms_at_one_place_and_atoms_alone_are_finite() -> None:
     encoder = make()
     together = run(encoder, Structures.build(torch.zeros(3, 3).double().requires_grad_(), [6] * 3), scalars(3))
     assert torch.isfinite(together.nodes).all()
-    assert torch.isfinite(run(encoder, Structures.build([[0.0, 0, 0]], [1]), scalars(1)).nodes).all()
+    assert torch.isfinite(run(encoder, Structures.build(torch.zeros(1, 3).double(), [1]), scalars(1)).nodes).all()
 
 
 def test_options_that_can_not_work_are_refused() -> None:
