@@ -1,4 +1,4 @@
-"""Memory that a process frees stays its own: on Linux, large tensors otherwise cost a page fault per 4 kB, each time."""
+"""Memory that a process frees stays its own: on Linux, large tensors otherwise cost a page fault per 4 kB."""
 
 from __future__ import annotations
 

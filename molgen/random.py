@@ -78,7 +78,9 @@ class Streams:
         """The streams of some of the molecules."""
         return Streams(self.seed, self.indices[torch.as_tensor(keep, device=self.device)], self.device)
 
-    def words(self, purpose: str, *, step: int = 0, counts: Tensor | Sequence[int] | None = None, width: int = 1) -> Tensor:
+    def words(
+        self, purpose: str, *, step: int = 0, counts: Tensor | Sequence[int] | None = None, width: int = 1
+    ) -> Tensor:
         """[sum(counts), width] int64, uniform on 0 … 2³²−1."""
         if counts is None:
             counts = torch.ones_like(self.indices)

@@ -67,4 +67,6 @@ class Encoder(nn.Module):
 class EncoderBuilder(Protocol):
     """Builds the encoder of a config once the task knows how many scalars it feeds."""
 
-    def __call__(self, *, inputs: int, edge_inputs: int = 0, average_neighbors: float) -> Encoder: ...
+    def __call__(self, *, inputs: int, edge_inputs: int = 0, average_neighbors: float) -> Encoder:
+        """The encoder, with weights drawn from torch's generator."""
+        ...
