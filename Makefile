@@ -38,7 +38,7 @@ check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_house.py
+	$(BIN)/pytest tests/test_floors.py
 
 bench: $(STAMP)
 	@set -e; for script in scripts/benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -7,18 +7,24 @@ a neighbour list with a skin are right.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from molgen.errors import ConfigError, StructureError
 from molgen.structures import Structures
 
-__all__ = ["Graph", "complete_graph", "edge_vectors", "safe_norm"]
+__all__ = ["Graph", "complete_graph", "edge_vectors", "radius_graph", "safe_norm"]
 
 # Å; lengths are √(r² + ε²), so that their gradient is zero, not NaN, where two atoms coincide
 SOFTENING = 1e-9
+
+# volume of a cell over the product of its edges, below which its vectors are taken to lie in a plane
+_FLAT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,3 +137,107 @@ def _dense_indices(b: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
         (receiver + graph * n).reshape(-1),
         (back + graph * n * (n - 1)).reshape(-1),
     )
+
+
+def radius_graph(structures: Structures, cutoff: float, *, skin: float = 0.0) -> Graph:
+    """Every atom sees the atoms, and the periodic images of atoms, that are nearer than `cutoff + skin`.
+
+    Any cell, any mixture of boundary conditions, atoms outside the cell, cells smaller than the cutoff (where an atom
+    sees its own images). Edges are sorted by receiver, sender and shift. With a skin, the same edges suffice until an
+    atom has moved by skin / 2: `graph.with_positions` gives their new vectors, some of them longer than the cutoff.
+
+    Args:
+        structures: on any device; the search runs on the CPU, without gradient. The vectors have one.
+        cutoff: Å.
+        skin: Å.
+
+    Raises:
+        ConfigError: a cutoff that is no positive length.
+        StructureError: a periodic direction without a cell vector, or numbers that are not finite.
+
+    >>> chain = Structures.build([[0.0, 0, 0]], [2], cell=[[[0, 0, 0], [0, 0, 0], [0, 0, 1.5]]], pbc=[[0, 0, 1]])
+    >>> radius_graph(chain, cutoff=2.0).vectors.tolist()
+    [[0.0, 0.0, -1.5], [0.0, 0.0, 1.5]]
+    """
+    reach = cutoff + skin
+    if not (cutoff > 0 and skin >= 0 and math.isfinite(reach)):
+        raise ConfigError(f"cutoff is {cutoff} and skin is {skin}", expected="a positive length and one from 0, in Å")
+    edges = _both_ways(*_half_list(structures, reach))
+    senders, receivers, shifts, reverse = (torch.from_numpy(e).to(structures.positions.device) for e in edges)
+    vectors = edge_vectors(structures, senders, receivers, shifts)
+    return Graph(
+        senders=senders,
+        receivers=receivers,
+        cell_shifts=shifts,
+        vectors=vectors,
+        lengths=safe_norm(vectors),
+        batch=structures.batch,
+        n_atoms=structures.n_atoms,
+        reverse=reverse,
+        dense=False,
+    )
+
+
+def _half_list(structures: Structures, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each pair once: receivers [P], senders [P], and the senders' shifts [P, 3], all int64."""
+    from vesin import NeighborList
+
+    if not (torch.isfinite(structures.positions).all() and torch.isfinite(structures.cell).all()):
+        structures.check()  # names the atom
+    positions = structures.positions.detach().cpu().to(torch.float64).numpy()
+    cells = structures.cell.detach().cpu().to(torch.float64).numpy()
+    pbc = structures.pbc.cpu().numpy()
+    search = NeighborList(cutoff=reach, full_list=False, n_threads=torch.get_num_threads())
+    first, second, shifts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 3), np.int64)]
+    start = 0
+    for index, n in enumerate(structures.n_atoms.tolist()):
+        if n > 1 or (n == 1 and pbc[index].any()):
+            box = _full_cell(cells[index], pbc[index], f"structure {index}")
+            i, j, s = search.compute(positions[start : start + n], box, pbc[index], "ijS")
+            first.append(i.astype(np.int64) + start)
+            second.append(j.astype(np.int64) + start)
+            shifts.append(s.astype(np.int64))
+        start += n
+    return np.concatenate(first), np.concatenate(second), np.concatenate(shifts)
+
+
+def _full_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> np.ndarray:
+    """[3, 3] Å, with unit vectors across the periodic ones where there is no period."""
+    for axis in np.flatnonzero(pbc):
+        if not cell[axis].any():
+            raise StructureError(
+                f"it is periodic along cell vector {axis}, which is zero",
+                where=where,
+                remedy="give the cell vector, or set pbc to False there",
+            )
+    full = cell.copy()
+    if not pbc.all():
+        full[~pbc] = np.linalg.svd(cell[pbc])[2][pbc.sum() :]
+    if abs(np.linalg.det(full)) < _FLAT * np.prod(np.linalg.norm(full, axis=1)):
+        raise StructureError("its periodic cell vectors are not independent", where=where)
+    return full
+
+
+def _both_ways(first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Senders, receivers, shifts and reverse of both directions of every pair, sorted."""
+    receivers, senders = np.concatenate((first, second)), np.concatenate((second, first))
+    both = np.concatenate((shifts, -shifts))
+    order = _order(receivers, senders, both)
+    pairs = len(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(2 * pairs)
+    back = np.concatenate((place[pairs:], place[:pairs]))  # where the other direction of each pair went
+    return senders[order], receivers[order], both[order], back[order]
+
+
+def _order(receivers: np.ndarray, senders: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """What sorts edges by receiver, sender and shift."""
+    columns = [receivers, senders, *shifts.T]
+    spans = [int(column.max(initial=0)) - int(column.min(initial=0)) + 1 for column in columns]
+    if math.prod(spans) >= 2**63:  # atoms that drifted through very many cells
+        return np.lexsort(columns[::-1])
+    # edges are unique, so one number each sorts them, ten times faster than column by column
+    key = np.zeros_like(receivers)
+    for column, span in zip(columns, spans, strict=True):
+        key = key * span + (column - column.min(initial=0))
+    return np.argsort(key)
