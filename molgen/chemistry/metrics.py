@@ -146,12 +146,12 @@ def score(
     >>> score(water)["d1_molecule_stability"].value
     1.0
     """
-    structures = _structures(molecules)
-    if not len(structures.species):
+    # molecules that know of failures have a table that counts them
+    subject = molecules.table if isinstance(molecules, Molecules) else TableMolecules(_structures(molecules))
+    if not len(subject.structures.species):
         raise InputError("there is nothing to score", expected="at least one molecule with atoms")
     if reference is not None and not isinstance(reference, Reference):
         reference = Reference(_structures(reference), seed=seed)
-    subject = TableMolecules(structures)
     found = {metric.name: metric.measure(subject, reference) for metric in METRICS}
     own_row = reference.metrics(len(subject)) if reference else None
     return Metrics({name: metric for name, metric in found.items() if metric is not None}, own_row)

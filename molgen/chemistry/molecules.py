@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from molgen.chemistry.perception import Perceived, perceive
-from molgen.chemistry.stability import D1, d1
+from molgen.chemistry.table_molecules import TableMolecules
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ class Molecules:
         return perceive(self.structures)
 
     @cached_property
-    def stability(self) -> D1:
-        """EDM's distance-table stability of each atom and molecule."""
-        return d1(self.structures)
+    def table(self) -> TableMolecules:
+        """The structures with the distance table's bonds: what the metrics count."""
+        return TableMolecules(self.structures)
 
     def rdkit(self) -> list[Mol | None]:
         """Sanitised RDKit molecules with conformer and explicit hydrogens; None where none could be perceived."""
@@ -58,15 +58,23 @@ class Molecules:
 
     @property
     def flags(self) -> list[dict[str, object]]:
-        """One row per molecule: `bonds` (their source), `connected`, `d1_stable`, `reason` (of what went wrong)."""
+        """One row per molecule, in the words of the metrics.
+
+        `stable` (D1), `valid`, `connected`, `bonds` (where the perceived ones come from), `status` ("ok", or "no bonds"
+        where none could be perceived) and `reason` (of bonds from a worse source than RDKit alone, or of none).
+        """
+        stable, pieces = self.table.d1.molecule_stable.tolist(), self.table.n_fragments.tolist()
+        rows = zip(self.perceived, stable, self.table.smiles, pieces, strict=True)
         return [
             {
+                "stable": is_stable,
+                "valid": smiles is not None,
+                "connected": smiles is not None and n_pieces == 1,
                 "bonds": found.source,
-                "connected": found.smiles is not None and "." not in found.smiles,
-                "d1_stable": stable,
+                "status": "no bonds" if found.mol is None else "ok",
                 "reason": found.reason,
             }
-            for found, stable in zip(self.perceived, self.stability.molecule_stable.tolist(), strict=True)
+            for found, is_stable, smiles, n_pieces in rows
         ]
 
     def bonded(self) -> Structures:

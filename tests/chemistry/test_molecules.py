@@ -18,11 +18,13 @@ def test_lists_are_as_long_as_the_batch_and_in_its_order():
     assert [mol is None for mol in molecules.rdkit()] == [False, True, False]
 
 
-def test_flags_tell_where_bonds_come_from_and_what_is_wrong():
+def test_flags_tell_what_the_metrics_count_and_where_bonds_come_from():
     flags = Molecules(concatenate([WATER, NONSENSE, FAR_APART])).flags
-    assert [row["bonds"] for row in flags] == ["rdkit", "none", "rdkit"]
+    assert [row["stable"] for row in flags] == [True, False, True]
+    assert [row["valid"] for row in flags] == [True, False, True]
     assert [row["connected"] for row in flags] == [True, False, False]
-    assert [row["d1_stable"] for row in flags] == [True, False, True]
+    assert [row["bonds"] for row in flags] == ["rdkit", "none", "rdkit"]
+    assert [row["status"] for row in flags] == ["ok", "no bonds", "ok"]
     assert [row["reason"] is None for row in flags] == [True, False, True]
 
 
