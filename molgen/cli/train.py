@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from molgen.allocation import keep_freed_memory
 from molgen.cli.options import Overwrite, Threads, apply_threads
 
 
@@ -35,6 +36,7 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model. Prints the path of its file; SIGINT, SIGTERM and --budget save what is needed to --resume."""
+    keep_freed_memory()
     apply_threads(threads)
     from molgen.training import parse_override
     from molgen.training import train as run

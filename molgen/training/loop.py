@@ -139,8 +139,7 @@ class Loop:
         """One step of the optimiser; returns the number of structures, over all processes."""
         section, counters, fabric = self._section, self.counters, self._fabric
         sample = self._feed.sample(counters.step, counters.samples)
-        # models that drop out at random draw from torch's own generator, so it too is a function of the step
-        torch.manual_seed((section.seed << 32) + counters.step * fabric.world_size + fabric.global_rank)
+        self._seed()
         losses: dict[str, Tensor] = self._losses(sample)
         # processes average their gradients, and the mean is over the structures of all
         scale = sample.weight * fabric.world_size / sample.total
@@ -162,10 +161,18 @@ class Loop:
         if counters.skipped_in_row >= section.max_skipped:
             raise TrainingError(
                 f"no finite gradient for {counters.skipped_in_row} steps in a row",
-                where=f"step {counters.step}, loss {float(losses['loss'].mean()):.4g}",
+                where=f"step {counters.step}, loss {float(losses['loss'].detach().mean()):.4g}",
                 remedy="lower training.learning_rate or check the data; --resume goes on from the last checkpoint",
             )
         return sample.total
+
+    def _seed(self) -> None:
+        # models that drop out at random draw from torch's own generators, so these too are a function of the step
+        fabric = self._fabric
+        seed = (self._section.seed << 32) + self.counters.step * fabric.world_size + fabric.global_rank
+        torch.default_generator.manual_seed(seed)
+        if fabric.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _move(self) -> None:
         factor = learning_rate_factor(self._section, self.counters.step, self.counters.anneal)

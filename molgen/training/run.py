@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import yaml
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from molgen.atomic import write_atomically
 from molgen.data.batches import Buckets
@@ -77,8 +78,14 @@ def train(
         config = read_config(config, overrides)
     elif overrides:
         config = read_config(config.model_dump(mode="json"), overrides)
+    if resume and overwrite:
+        raise ConfigError("a run can't be resumed and overwritten", remedy="choose one of resume and overwrite")
+    if anneal is not None and not resume:
+        raise ConfigError("only a run that is resumed can be annealed", remedy="give --resume and the run's folder")
     seconds = None if budget is None else parse_duration(budget)
-    _TASKS[config.task](config)  # refuses what can't work before the folder is touched
+    # what can't work is refused before the folder is touched
+    _TASKS[config.task](config)
+    _split(config, Cache.open(config.data.path, verify=False))
     prepare_folder(config.out, resume=resume, overwrite=overwrite)
     strategy = "ddp_spawn" if devices > 1 else "auto"
     section = config.training
@@ -118,8 +125,7 @@ def _run(
 def _build(fabric: Fabric, config: TrainingConfig, display: ProgressDisplay) -> Loop:
     section, data = config.training, config.data
     cache = Cache.open(data.path)
-    n_train = len(cache) - data.validation if data.train is None else data.train
-    train_set, held_out, _ = split(len(cache), n_train, data.validation, data.split_seed)
+    train_set, held_out = _split(config, cache)
     torch.manual_seed(section.seed)
     objective = _TASKS[config.task](config).objective(cache, train_set)
     objective.model.to(fabric.device)
@@ -134,10 +140,22 @@ def _build(fabric: Fabric, config: TrainingConfig, display: ProgressDisplay) -> 
     identity = {
         "task": config.task,
         **objective.identity,
-        "data": {"fingerprint": cache.fingerprint, **data.model_dump(mode="json", exclude={"path"}), "train": n_train},
+        "data": {
+            "fingerprint": cache.fingerprint,
+            **data.model_dump(mode="json", exclude={"path"}),
+            "train": len(train_set),
+        },
         "training": {"seed": section.seed, "optimizer": section.optimizer, "batch_size": size, "max_edges": edges},
     }
     return Loop(section, objective, feed, validation, fabric, config.out, display, identity)
+
+
+def _split(config: TrainingConfig, cache: Cache) -> tuple[Tensor, Tensor]:
+    """Numbers of the structures to train on, and of those that are held out."""
+    data = config.data
+    n_train = max(len(cache) - data.validation, 1) if data.train is None else data.train
+    train_set, held_out, _ = split(len(cache), n_train, data.validation, data.split_seed)
+    return train_set, held_out
 
 
 def _restore(loop: Loop, folder: Path, resume: bool, anneal: int | str | None, display: ProgressDisplay) -> None:
@@ -150,7 +168,7 @@ def _restore(loop: Loop, folder: Path, resume: bool, anneal: int | str | None, d
     if anneal is not None:
         counters = loop.counters
         if not counters.step:
-            raise ConfigError("there is no run to anneal", where=str(folder), remedy="give --resume and a run's folder")
+            raise ConfigError("there is no run to anneal", where=str(folder), remedy="name the folder of a run as out")
         if isinstance(anneal, int) or anneal.isdecimal():
             length = int(anneal)
         else:
