@@ -79,7 +79,7 @@ def _read(path: Path, keys: Mapping[str, str]) -> _Flat:
     numbers = _take(arrays, _NUMBERS, "atomic numbers", path)
     if positions.dtype.kind not in "fiu" or numbers.dtype.kind not in "iu":
         raise wrong("positions or atomic numbers are no numbers", path, expected="floating positions, integer numbers")
-    positions = positions.astype(np.float32 if positions.dtype == np.float32 else np.float64)
+    positions = positions.astype(np.float32 if positions.dtype.str[1:] == "f4" else np.float64)
     frames = 0
     if positions.ndim == 3 and positions.shape[1:] == (*numbers.shape, 3):
         frames = len(positions)
