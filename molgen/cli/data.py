@@ -69,8 +69,8 @@ def convert(
         origin = Source(name=source.name, sha256=file_hash(source))
         document = write_cache(batches, out, precision=precision.value, source=origin)
     typer.echo(
-        f"{out}: {document.n_structures} structures, {document.n_atoms} atoms, bonds known of {document.n_bonds_known}, "
-        f"{out.stat().st_size / 1e6:.1f} MB, fingerprint {document.fingerprint[:12]}"
+        f"{out}: {document.n_structures} structures, {document.n_atoms} atoms, bonds known of "
+        f"{document.n_bonds_known}, {out.stat().st_size / 1e6:.1f} MB, fingerprint {document.fingerprint[:12]}"
     )
 
 
