@@ -121,7 +121,11 @@ class GeneratedMolecules(Molecules):
         from molgen.generation.writing import write_results
 
         run_folder = RunFolder(folder, overwrite=overwrite)
-        write_results(self, run_folder, report=report)
+        try:
+            write_results(self, run_folder, report=report)
+        except BaseException:
+            run_folder.discard()
+            raise
         return run_folder.path
 
 

@@ -85,9 +85,9 @@ class Run:
                 write_results(molecules, folder, report=report)
             return molecules
 
-        if folder is not None:
-            folder.begin(record)
         try:
+            if folder is not None:
+                folder.begin(record)
             with self._bar(progress) as advance:
                 for number, batch in enumerate(self.batches):
                     finished.append(self._draw(number, batch, folder, trajectory, advance))

@@ -1,8 +1,9 @@
 """The folder of a run: what may be written there, and finished batches that outlive a killed process.
 
-While a run goes on, `.partial/` holds `run.json` (request and planned batches) and one safetensors file per finished
+While a run goes on, `.partial/` holds `plan.json` (request and planned batches) and one safetensors file per finished
 batch (with `trajectory-*.extxyz` beside it on demand). Since a batch depends on the request alone, a later run of the
-same request could take them as they are. When the results are written, `.partial/` goes.
+same request could take them as they are. Results are staged there too, and moved to their places when all of them are
+written: a disk that fills up leaves no half of a run. Then `.partial/` goes.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _output_error(self.path, error) from error
-        self._written: set[str] = set()
+        self._staged: list[str] = []
         self._offsets: dict[int, tuple[int, int, int]] = {}  # molecule: trajectory part, start and end in bytes
 
     def _refuse_occupied(self, overwrite: bool) -> None:
@@ -68,11 +69,8 @@ class RunFolder:
     def begin(self, record: dict) -> None:
         """Start the run: forget the batches of an earlier one, and write down what is planned."""
         self._clear_partial()
-        try:
-            self.partial.mkdir(exist_ok=True)
-        except OSError as error:
-            raise _output_error(self.partial, error) from error
-        write_atomically(self.partial / "run.json", json.dumps(record))
+        self._make_partial()
+        write_atomically(self.partial / "plan.json", json.dumps(record))
 
     def keep(self, number: int, sampled: Sampled) -> None:
         """Write a finished batch beside the results to come."""
@@ -102,32 +100,45 @@ class RunFolder:
         """
         if not self._offsets:
             return
-        with atomic_path(self.path / "trajectory.extxyz") as temporary, temporary.open("wb") as joined:
+        with self._staging("trajectory.extxyz") as path, path.open("wb") as joined:
             for _, (number, start, end) in sorted(self._offsets.items()):
                 with self._trajectory_part(number).open("rb") as part:
                     part.seek(start)
                     joined.write(part.read(end - start))
-        self._written.add("trajectory.extxyz")
 
     def write(self, name: str, data: str) -> None:
-        """Write one of :data:`FILES`, whole or not at all."""
-        write_atomically(self.path / name, data)
-        self._written.add(name)
+        """Write one of :data:`FILES`."""
+        with self.writing(name) as file:
+            file.write(data)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[str]]:
-        """A text file to write one of :data:`FILES` to; it appears when the block ends."""
-        with atomic_path(self.path / name) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        """A text file to write one of :data:`FILES` to."""
+        with self._staging(name) as path, path.open("w", encoding="utf-8", newline="\n") as file:
             yield file
-        self._written.add(name)
+
+    @contextmanager
+    def _staging(self, name: str) -> Iterator[Path]:
+        self._make_partial()
+        with atomic_path(self.partial / name) as temporary:
+            yield temporary
+        self._staged.append(name)
 
     def finish(self, *, complete: bool) -> None:
-        """Take away what an earlier run left and this one did not replace; finished batches stay if some are missing.
+        """Move what was written to its place, and take away what an earlier run left and this one did not replace.
+
+        Args:
+            complete: all molecules are there; if not, the finished batches stay.
 
         Raises:
-            OutputError: a file of the earlier run can't be removed.
+            OutputError: a file of the earlier run can't be replaced or removed.
         """
-        for name in set(FILES) - self._written:
+        for name in self._staged:
+            try:
+                (self.partial / name).replace(self.path / name)
+            except OSError as error:
+                raise _output_error(self.path / name, error) from error
+        for name in set(FILES) - set(self._staged):
             self._remove(self.path / name)
         if complete:
             self._clear_partial()
@@ -142,11 +153,17 @@ class RunFolder:
             if self._made:
                 self.path.rmdir()
 
+    def _make_partial(self) -> None:
+        try:
+            self.partial.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _output_error(self.partial, error) from error
+
     def _trajectory_part(self, number: int) -> Path:
         return self.partial / f"trajectory-{number:06d}.extxyz"
 
     def _clear_partial(self) -> None:
-        for pattern in ("run.json", "batch-*.safetensors", "trajectory-*.extxyz"):
+        for pattern in ("plan.json", "batch-*.safetensors", "trajectory-*.extxyz", *FILES):
             for path in self.partial.glob(pattern):
                 self._remove(path)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from molgen.errors import BrokenPluginError
+from molgen.errors import BrokenPluginError, RequestError
 from molgen.generation.plan import PlannedBatch
 from molgen.interfaces import Request, Sampler, State
 from molgen.random import Streams
@@ -51,6 +52,7 @@ def sample_batch(
 
     Raises:
         BrokenPluginError: the sampler does not keep its contract.
+        RequestError: the batch does not fit into the device's memory.
     """
     request = Request(
         n_atoms=torch.tensor(batch.n_atoms, device=device),
@@ -61,7 +63,7 @@ def sample_batch(
     state: State | None = None
     # [B] the first step with a number that is not finite; read once, at the end, so that no step waits for the device
     broken_at = torch.full((len(batch.indices),), -1, device=device)
-    with torch.no_grad():
+    with torch.no_grad(), _telling_of_memory(batch, device):
         for state in sampler.sample(module, request, Streams(seed, request.indices, device)):
             _check_state(state, sampler, len(batch.indices))
             broken = ~finite_structures(state.structures) & (broken_at < 0)
@@ -84,6 +86,18 @@ def finite_structures(structures: Structures) -> Tensor:
     """[B] bool: all coordinates of the structure are finite."""
     wrong = (~torch.isfinite(structures.positions).all(dim=1)).long()  # [N]
     return torch.zeros_like(structures.n_atoms).index_add_(0, structures.batch, wrong) == 0
+
+
+@contextmanager
+def _telling_of_memory(batch: PlannedBatch, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RequestError(
+            f"the memory of {device} does not hold a batch of {len(batch.indices)} molecules "
+            f"of up to {max(batch.n_atoms)} atoms",
+            remedy="choose a smaller batch size",
+        ) from error
 
 
 def _check_state(state: State, sampler: Sampler, expected: int) -> None:

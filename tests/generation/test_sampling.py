@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from molgen.errors import BrokenPluginError
+from molgen.errors import BrokenPluginError, RequestError
 from molgen.generation.plan import PlannedBatch
 from molgen.generation.sampling import sample_batch
 
@@ -62,6 +62,16 @@ def test_a_sampler_that_loses_molecules_is_named(drawer, module, monkeypatch):
     states = list(type(drawer)().sample(module, *_short_request()))
     monkeypatch.setattr(drawer, "sample", lambda *_: iter(states))
     with pytest.raises(BrokenPluginError, match="gave 1 molecules at step 0; expected 3"):
+        draw(drawer, module)
+
+
+def test_a_device_without_memory_is_told_with_the_remedy(drawer, module, monkeypatch):
+    def sample(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr(drawer, "sample", sample)
+    with pytest.raises(RequestError, match=r"batch of 3 molecules of up to 5 atoms; choose a smaller batch size"):
         draw(drawer, module)
 
 
