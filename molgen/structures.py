@@ -65,14 +65,14 @@ class Structures:
         unknown = set(given) - {f.name for f in fields(cls)} | (set(given) & {"batch"})
         if unknown:
             raise StructureError(f"Structures has no field {', '.join(sorted(unknown))} to set")
-        positions = torch.as_tensor(positions)
+        positions = _tensor("positions", positions)
         if not positions.is_floating_point():
             positions = positions.to(torch.float64)
         device, dtype = positions.device, positions.dtype
         positions = positions.reshape(-1, 3) if positions.numel() == 0 else positions
-        species = torch.as_tensor(species, device=device, dtype=torch.int64)
-        counts = [len(species)] if n_atoms is None else n_atoms
-        counts = torch.as_tensor(counts, device=device, dtype=torch.int64)
+        species = _tensor("species", species, torch.int64, device)
+        counts = _tensor("n_atoms", [len(species)] if n_atoms is None else n_atoms, torch.int64, device)
+        _check_counts(counts, len(species))
         n, b = len(species), len(counts)
         batch = torch.repeat_interleave(torch.arange(b, device=device), counts)
         defaults: dict[str, Tensor] = {
@@ -87,7 +87,7 @@ class Structures:
         }
         for name, default in defaults.items():
             if name in given:
-                value = torch.as_tensor(given.pop(name), dtype=default.dtype, device=device)  # type: ignore[call-overload]
+                value = _tensor(name, given.pop(name), default.dtype, device)
                 defaults[name] = value.reshape(-1, 2) if name == "bonds" and value.numel() == 0 else value
         structures = cls(positions, species, batch, counts, **defaults, **given)  # type: ignore[arg-type]
         structures.check()
@@ -129,9 +129,10 @@ class Structures:
         return [self.select([index]) for index in range(self.n_structures)]
 
     def select(self, indices: Sequence[int] | Tensor) -> Structures:
-        """The structures of the given indices, in that order."""
+        """The structures of the given indices, in that order, or those that a mask [B] of bools keeps."""
         device = self.positions.device
-        chosen = torch.as_tensor(indices, dtype=torch.int64, device=device).reshape(-1)
+        chosen = torch.as_tensor(indices, device=device).reshape(-1)
+        chosen = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen.to(torch.int64)
         counts = self.n_atoms[chosen]
         n = int(counts.sum())
         start = torch.cumsum(counts, 0) - counts
@@ -208,8 +209,7 @@ class Structures:
         for name, value in self.structure_labels.items():
             if len(value) != b:
                 raise StructureError(f"structure label {name!r} has {len(value)} rows", expected=f"{b}")
-        if int(self.n_atoms.sum()) != n:
-            raise StructureError(f"n_atoms sums to {int(self.n_atoms.sum())}", expected=f"{n}, one per species")
+        _check_counts(self.n_atoms, n)
         self._check_values()
 
     def _check_values(self) -> None:
@@ -218,6 +218,13 @@ class Structures:
             raise StructureError("a coordinate is not a finite number", where=self._where(atom))
         if not torch.isfinite(self.cell).all():
             raise StructureError("a cell vector is not finite", remedy="give zeros where there is no cell")
+        if not torch.isfinite(self.charge).all():
+            index = int((~torch.isfinite(self.charge)).nonzero()[0])
+            raise StructureError("charge is not finite", where=f"structure {index}")
+        if (self.spin < 1).any():
+            index = int((self.spin < 1).nonzero()[0])
+            message = f"spin is {int(self.spin[index])}"
+            raise StructureError(message, where=f"structure {index}", expected="a multiplicity 2S + 1: 1, 2, 3, …")
         wrong = (self.species < 1) | (self.species > 118)
         if wrong.any():
             atom = int(wrong.nonzero()[0, 0])
@@ -259,6 +266,22 @@ def concatenate(parts: Sequence[Structures]) -> Structures:
         else:
             joined[f.name] = torch.cat(values)
     return Structures(**joined)  # type: ignore[arg-type]
+
+
+def _tensor(
+    name: str, value: object, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> Tensor:
+    try:
+        return torch.as_tensor(value, dtype=dtype, device=device)  # type: ignore[call-overload]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StructureError(f"{name} is no array of numbers", expected="rows of one length") from error
+
+
+def _check_counts(n_atoms: Tensor, n: int) -> None:
+    if (n_atoms < 0).any():
+        raise StructureError("n_atoms is negative", where=f"structure {int((n_atoms < 0).nonzero()[0])}")
+    if int(n_atoms.sum()) != n:
+        raise StructureError(f"n_atoms sums to {int(n_atoms.sum())}", expected=f"{n}, one per species")
 
 
 def _hill(numbers: list[int]) -> str:
