@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import sys
 import traceback
@@ -13,13 +11,20 @@ from typing import Annotated, Final
 import typer
 
 from molgen import __version__
+from molgen.cli import data
+from molgen.cli.generate import generate
+from molgen.cli.info import info
+from molgen.cli.models import models
 from molgen.cli.options import ExitCode
+from molgen.cli.plugins import plugins
+from molgen.cli.score import score
+from molgen.cli.train import train
 from molgen.errors import MolgenError
 
 __all__ = ["main", "run"]
 
-_COMMANDS: Final = ("generate", "score", "train", "info", "models", "plugins")
-_GROUPS: Final = ("data",)  # modules whose `app` holds commands of its own
+_COMMANDS: Final = (generate, score, train, info, models, plugins)
+_GROUPS: Final = {"data": data.app}
 
 # typer carries its own copy of click or uses the installed one, by its version; the public exception leads to either.
 _ClickException: Final[type[Exception]] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
@@ -40,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     verbose = "--traceback" in arguments or os.environ.get("MOLGEN_TRACEBACK", "0") not in ("", "0")
     words = [word for word in arguments if word != "--traceback"]
     try:
-        return int(_app()(words, prog_name="molgen", standalone_mode=False) or 0)
+        code = int(_app()(words, prog_name="molgen", standalone_mode=False) or 0)
+        # Newer versions of typer end an interrupted command with this code, older ones raise Abort.
+        return code if code != ExitCode.INTERRUPTED else _tell("interrupted", ExitCode.INTERRUPTED)
     except SystemExit as ended:  # shell completion, and a reader that closed our pipe
         return ended.code if isinstance(ended.code, int) else ExitCode.INTERNAL
     except (KeyboardInterrupt, typer.Abort):
@@ -54,7 +61,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _describe(error: Exception) -> tuple[str, ExitCode]:
     if isinstance(error, _ClickException):
-        return error.format_message(), ExitCode.USER  # type: ignore[attr-defined]
+        context = getattr(error, "ctx", None)
+        see = f" (see `{context.command_path} --help`)" if context is not None else ""
+        return f"{error.format_message()}{see}", ExitCode.USER  # type: ignore[attr-defined]
     if isinstance(error, MolgenError):
         return str(error), ExitCode.USER
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
@@ -80,12 +89,10 @@ def _app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for name in _COMMANDS:
-        if importlib.util.find_spec(f"molgen.cli.{name}"):
-            app.command(name)(getattr(importlib.import_module(f"molgen.cli.{name}"), name))
-    for name in _GROUPS:
-        if importlib.util.find_spec(f"molgen.cli.{name}"):
-            app.add_typer(importlib.import_module(f"molgen.cli.{name}").app, name=name)
+    for command in _COMMANDS:
+        app.command(command.__name__)(command)
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
     return app
 
 

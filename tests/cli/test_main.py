@@ -98,8 +98,8 @@ def test_the_traceback_can_be_asked_for_by_the_environment(command, capsys, monk
     ("words", "line"),
     [
         (["plugns"], "molgen: error: No such command 'plugns'. Did you mean 'plugins'?"),
-        (["plugins", "--jsn"], "molgen: error: No such option: --jsn"),
-        (["--nonsense"], "molgen: error: No such option: --nonsense"),
+        (["plugins", "--jsn"], "molgen: error: No such option"),
+        (["--nonsense"], "molgen: error: No such option"),
         (["plugins", "--json"], "--json"),
         (["plugins", "surplus"], "molgen: error: Got unexpected extra argument"),
     ],
