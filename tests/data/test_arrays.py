@@ -98,7 +98,7 @@ def test_the_qm9_file_is_read_whole(data_folder: Path) -> None:
 
 @pytest.mark.data
 def test_an_rmd17_file_is_read(data_folder: Path) -> None:
-    with pytest.warns(DroppedDataWarning, match="split_train_0k"):
+    with pytest.warns(DroppedDataWarning, match="split_train_01"):
         part = next(iterate(data_folder / "rmd17_ethanol.npz", chunk=2))
     assert isinstance(part, Structures)
     assert part.formulas() == ["C2H6O"] * 2
