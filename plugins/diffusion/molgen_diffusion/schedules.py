@@ -11,8 +11,8 @@ __all__ = ["polynomial_schedule", "polynomial_sigma", "polynomial_time", "rho_sc
 def rho_schedule(n_steps: int, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
     """[n_steps + 1] float64, σ_max … σ_min, 0: Karras et al. 2022, eq. 5.
 
-    >>> rho_schedule(3, 0.01, 10.0, 1.0).tolist()
-    [10.0, 5.005, 0.01, 0.0]
+    >>> rho_schedule(3, 1.0, 10.0, 1.0).tolist()
+    [10.0, 5.5, 1.0, 0.0]
     """
     ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64) if n_steps > 1 else torch.zeros(1, dtype=torch.float64)
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
