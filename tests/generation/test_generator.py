@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import molgen
+import molgen.generation
 from molgen.errors import CheckpointError, ConfigError, RequestError, UnknownComponentError
 from molgen.generation import GenerationInterrupted, load
 
@@ -161,3 +162,7 @@ def test_a_path_where_nothing_is_is_refused(tmp_path):
 def test_a_dtype_that_no_model_computes_in_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="dtype is float16; expected float32 or float64"):
         load(tmp_path / "model.safetensors", dtype="float16")
+
+
+def test_the_public_names_are_these():
+    assert set(molgen.generation.__all__) == {"GeneratedMolecules", "GenerationInterrupted", "Generator", "load"}
