@@ -1,5 +1,7 @@
 """The four contracts that plugins fill, and the small types that they speak."""
 
+from molgen.interfaces.denoising import Denoised as Denoised
+from molgen.interfaces.denoising import Noisy as Noisy
 from molgen.interfaces.encoder import EdgeSpec as EdgeSpec
 from molgen.interfaces.encoder import Encoder as Encoder
 from molgen.interfaces.encoder import EncoderBuilder as EncoderBuilder

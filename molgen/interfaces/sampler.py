@@ -106,18 +106,26 @@ class State:
 class Sampler:
     """Base class of samplers. A factory makes one: `(config) -> Sampler`."""
 
-    def build_model(self, encoder: EncoderBuilder, schema: Schema, statistics: Mapping[str, float]) -> nn.Module:
-        """The module that this sampler trains, by default the host's Denoiser.
+    def process(self, statistics: Mapping[str, float]) -> Process:
+        """What the host's Denoiser learns with this sampler.
+
+        Args:
+            statistics: measured of the training data: `sigma_data` Å, `average_neighbors`.
+        """
+        raise TypeError(f"{type(self).__name__} defines neither process nor build_model")
+
+    def build_model(self, encoder: EncoderBuilder, schema: Schema, statistics: Mapping[str, float]) -> nn.Module | None:
+        """A network of the sampler's own, or None for the host's Denoiser of `process(statistics)`.
 
         Args:
             encoder: builds the encoder once the number of its inputs is known.
             schema: what the molecules are made of.
-            statistics: measured of the training data: `sigma_data` Å, `average_neighbors`.
+            statistics: as of `process`.
 
         Returns:
             A module that holds the encoder as a submodule and says what it learned as `.process`, a `Process`.
         """
-        raise TypeError(f"{type(self).__name__} does not define build_model")
+        return None
 
     def accepts(self, process: Process) -> str | None:
         """None where this sampler can invert the process, or the reason why not."""

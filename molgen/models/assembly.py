@@ -13,6 +13,7 @@ from molgen.errors import BrokenPluginError, ConfigError
 from molgen.host.registry import Registry
 from molgen.interfaces import Encoder, EncoderBuilder, Process, Sampler, Schema
 from molgen.models.choice import Choice, Named, choose
+from molgen.models.denoiser import Denoiser
 from molgen.models.document import ComponentRecord, Document, Statistics, library_versions
 
 __all__ = ["Assembled", "assemble_generator", "check_generator", "encoder_builder"]
@@ -112,6 +113,8 @@ def assemble_generator(
     choice = choose("sampler", sampler, source=source)
     made: Sampler = choice.build()
     module = made.build_model(builder, schema, statistics)
+    if module is None:
+        module = Denoiser(builder, schema, made.process(statistics), statistics["average_neighbors"])
     prefix = builder.prefix_in(module)
     if prefix is None or not isinstance(getattr(module, "process", None), Process):
         raise BrokenPluginError(

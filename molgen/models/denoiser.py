@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from molgen.errors import ConfigError
-from molgen.interfaces import EncoderBuilder, Process, Schema
-from molgen.models.codecs import make_codec
+from molgen.interfaces import Codec, Denoised, EncoderBuilder, Noisy, Process, Schema
 from molgen.neighbors import complete_graph
-from molgen.nn import ExponentialBasis, LogarithmicBasis
-from molgen.structures import Structures
+from molgen.nn import ExponentialBasis, GaussianCodec, LogarithmicBasis, MaskedCodec, centre
 
-__all__ = ["Denoised", "Denoiser", "Noisy", "centre"]
+__all__ = ["Denoiser"]
 
 # noise levels in Å over which the embedding of σ resolves
 _SIGMA_LOW, _SIGMA_HIGH = 1e-3, 80.0
-
-
-@dataclass(frozen=True, eq=False)
-class Noisy:
-    """A batch under noise."""
-
-    structures: Structures  # positions x̃ [N, 3] Å without centre of mass; species are not read
-    species: Tensor  # [N, V] (gaussian codec) or [N] int64 (masked codec)
-    sigma: Tensor  # [B] Å
-
-
-@dataclass(frozen=True, eq=False)
-class Denoised:
-    """What the Denoiser believes of the clean batch."""
-
-    positions: Tensor  # [N, 3] Å, posterior mean, without centre of mass
-    species: Tensor  # [N, V] posterior mean of the one-hot
-    logits: Tensor  # [N, V] of the elements
-
-
-def centre(values: Tensor, structures: Structures) -> Tensor:
-    """[N, 3] with the mean of each structure taken off."""
-    n = structures.n_atoms
-    if len(n) and bool((n == n[0]).all()):
-        rows = values.reshape(len(n), -1, values.shape[1])
-        return (rows - rows.mean(1, keepdim=True)).reshape(values.shape)
-    mean = torch.segment_reduce(values, "mean", lengths=n, unsafe=True)
-    return values - torch.repeat_interleave(mean, n, dim=0, output_size=len(values))
 
 
 class Denoiser(nn.Module):
@@ -70,7 +38,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.schema, self.process = schema, process
         v = len(schema.elements)
-        self.codec = make_codec(process.codecs["species"], v)
+        self.codec = _codec(process.codecs["species"], v)
         self.noise_basis = LogarithmicBasis(16, _SIGMA_LOW, _SIGMA_HIGH)
         self.raw_basis = ExponentialBasis(24, scale=1.5)  # Å: the width of a bond at the first functions
         self.scaled_basis = ExponentialBasis(8, scale=1.0)
@@ -130,6 +98,10 @@ class Denoiser(nn.Module):
             return Denoised(positions, mean, mean)
         logits = read + self.codec.likelihood(noisy.species, per_atom)
         return Denoised(positions, torch.softmax(logits, dim=1), logits)
+
+
+def _codec(codec: Codec, size: int) -> GaussianCodec | MaskedCodec:
+    return GaussianCodec(size, codec.scale) if codec.kind == "gaussian" else MaskedCodec(size, codec.a, codec.b)
 
 
 def _find_readouts(irreps: object) -> tuple[slice, slice]:

@@ -1,5 +1,9 @@
-"""Parts that encoder plugins share: moving features along edges, radial bases, envelopes."""
+"""Parts that plugins share: moving features along edges, radial bases, envelopes, codecs of discrete parts."""
 
+from molgen.nn.centering import centre as centre
+from molgen.nn.centering import mean_over_atoms as mean_over_atoms
+from molgen.nn.codecs import GaussianCodec as GaussianCodec
+from molgen.nn.codecs import MaskedCodec as MaskedCodec
 from molgen.nn.message_passing import add_receivers as add_receivers
 from molgen.nn.message_passing import gather_receivers as gather_receivers
 from molgen.nn.message_passing import gather_senders as gather_senders

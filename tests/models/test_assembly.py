@@ -11,10 +11,9 @@ import torch
 
 from molgen.errors import BrokenPluginError, CheckpointError, ConfigError, UnknownComponentError
 from molgen.host.registry import Registry
-from molgen.interfaces import Process, Schema
+from molgen.interfaces import Noisy, Process, Schema
 from molgen.models.assembly import Assembled, assemble_generator, check_generator, encoder_builder
 from molgen.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from molgen.models.denoiser import Noisy
 from molgen.models.restoration import OWN_DISTRIBUTIONS, restore
 from molgen.structures import Structures
 

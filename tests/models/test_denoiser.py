@@ -8,8 +8,9 @@ from torch import Tensor
 
 import molgen
 from molgen.errors import ConfigError
-from molgen.interfaces import Codec, Encoder, Process, Schema
-from molgen.models.denoiser import Denoiser, Noisy, centre
+from molgen.interfaces import Codec, Encoder, Noisy, Process, Schema
+from molgen.models.denoiser import Denoiser
+from molgen.nn import centre
 from molgen.structures import Structures
 
 SCHEMA = Schema((1, 6, 7, 8), {5: 1})

@@ -44,7 +44,6 @@ class KarrasConfig(BaseModel):
     log_mean: float = Field(-0.9, description="mean of ln σ in training, σ in Å")
     log_std: float = Field(1.4, gt=0, description="standard deviation of ln σ in training")
     species_weight: float = Field(0.5, ge=0, description="weight of the elements' cross-entropy in the loss")
-    pair_weight: float = Field(0.0, ge=0, description="weight of the loss of short distances")
     codec: CodecConfig = Field(default_factory=CodecConfig, description="of the elements")
 
     @model_validator(mode="after")

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from molgen.interfaces import Codec, EncoderBuilder, Process, Request, Sampler, Schema, State
-from molgen.models.denoiser import Denoiser
+from molgen.interfaces import Codec, Process, Request, Sampler, State
 from molgen.random import Streams
 from molgen.structures import Structures
 from molgen_diffusion.config import KarrasConfig
@@ -32,17 +31,16 @@ class Karras(Sampler):
     def __init__(self, config: KarrasConfig) -> None:
         self.config = config
 
-    def build_model(self, encoder: EncoderBuilder, schema: Schema, statistics: Mapping[str, float]) -> nn.Module:
-        """A Denoiser in the `karras` parametrisation with the measured σ_data."""
+    def process(self, statistics: Mapping[str, float]) -> Process:
+        """The `karras` parametrisation with the measured σ_data."""
         c = self.config
-        process = Process(
+        return Process(
             parametrisation="karras",
             sigma_data=statistics["sigma_data"],
             sigma_min=c.sigma_min,
             sigma_max=c.sigma_max,
             codecs={"species": Codec(**c.codec.model_dump())},
         )
-        return Denoiser(encoder, schema, process, statistics["average_neighbors"])
 
     def accepts(self, process: Process) -> str | None:
         """Any parametrisation of a Gaussian posterior mean with independent coupling."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from molgen.models.denoiser import Denoised, Noisy, centre
+from molgen.interfaces import Denoised, Noisy
+from molgen.nn import centre, mean_over_atoms
 from molgen.random import Streams
 from molgen.structures import Structures
 
@@ -31,20 +32,12 @@ def denoising_loss(
     denoised: Denoised = model(Noisy(batch.replace(positions=clean + per_atom[:, None] * noise), state, sigma))
     _, c_out, _ = model.coefficients(sigma)
     error = (denoised.positions - clean).square().mean(1)  # [N]
-    position = _mean_over_atoms(error, batch) / c_out.square()
+    position = mean_over_atoms(error, batch) / c_out.square()
     if model.process.parametrisation == "edm":
         one_hot = F.one_hot(codes, denoised.species.shape[1]).to(dtype)
         missed = (denoised.species - one_hot) * model.codec.scale / per_atom[:, None]
         entry = missed.square().mean(1)
     else:
         entry = F.cross_entropy(denoised.logits, codes, reduction="none")
-    species = _mean_over_atoms(entry, batch)
+    species = mean_over_atoms(entry, batch)
     return {"loss": position + species_weight * species, "position": position, "species": species}
-
-
-def _mean_over_atoms(values: Tensor, batch: Structures) -> Tensor:
-    """[B] means of values [N]."""
-    n = batch.n_atoms
-    if bool((n == n[0]).all()):
-        return values.reshape(len(n), -1).mean(1)
-    return torch.segment_reduce(values, "mean", lengths=n, unsafe=True)

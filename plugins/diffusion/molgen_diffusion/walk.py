@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from molgen.interfaces import Request, State
-from molgen.models.codecs import GaussianCodec
-from molgen.models.denoiser import Denoised, Noisy, centre
+from molgen.interfaces import Denoised, Noisy, Request, State
+from molgen.nn import GaussianCodec, centre
 from molgen.random import Streams
 from molgen.structures import Structures
 

@@ -9,9 +9,8 @@ from molgen_diffusion.edm import EDM
 from molgen_diffusion.karras import Karras
 from torch import Tensor, nn
 
-from molgen.interfaces import Codec, Process, Request
-from molgen.models.codecs import make_codec
-from molgen.models.denoiser import Denoised, Noisy, centre
+from molgen.interfaces import Codec, Denoised, Noisy, Process, Request
+from molgen.nn import GaussianCodec, MaskedCodec, centre
 from molgen.random import Streams
 
 SPREAD = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)  # Å, standard deviation along x, y, z
@@ -27,7 +26,7 @@ class ExactDenoiser(nn.Module):
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         self.process = Process("karras", 1.4, 0.005, 80.0, {"species": codec})
-        self.codec = make_codec(codec, 3)
+        self.codec = GaussianCodec(3, codec.scale) if codec.kind == "gaussian" else MaskedCodec(3, codec.a, codec.b)
         self.elements = torch.tensor([1, 6, 8])
         self.weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
         mean = torch.tensor([[1.5, 0, 0], [-0.5, 1, 0], [-0.5, -1, 0.5], [-0.5, 0, -0.5]], dtype=torch.float64)

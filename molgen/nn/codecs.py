@@ -12,17 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from molgen.interfaces import Codec
 from molgen.random import Streams
 
-__all__ = ["GaussianCodec", "MaskedCodec", "make_codec"]
+__all__ = ["GaussianCodec", "MaskedCodec"]
 
 
 class GaussianCodec:
-    """State [N, V]: scale · one-hot + σ · ε."""
+    """State [N, V]: scale · one-hot + σ · ε, for V = `size` codes and `scale` in Å of noise."""
 
-    def __init__(self, codec: Codec, size: int) -> None:
-        self.scale, self.size = codec.scale, size
+    def __init__(self, size: int, scale: float) -> None:
+        self.scale, self.size = scale, size
         self.inputs = size
         # root mean square of a one-hot's entry, the σ_data of this part
         self.sigma_data = self.scale / math.sqrt(size)
@@ -54,10 +53,10 @@ class GaussianCodec:
 
 
 class MaskedCodec:
-    """State [N] int64: the code, or V where it is hidden; hidden with probability m(σ)."""
+    """State [N] int64: the code, or V = `size` where it is hidden; nothing hides below σ = `a` Å, all above `b` Å."""
 
-    def __init__(self, codec: Codec, size: int) -> None:
-        self.log_a, self.log_b, self.size = math.log(codec.a), math.log(codec.b), size
+    def __init__(self, size: int, a: float, b: float) -> None:
+        self.log_a, self.log_b, self.size = math.log(a), math.log(b), size
         self.inputs = size + 1
 
     def hidden_fraction(self, sigma: Tensor) -> Tensor:
@@ -86,8 +85,3 @@ class MaskedCodec:
     def decode(self, state: Tensor) -> Tensor:
         """[N] codes of a state that hides nothing any more."""
         return state
-
-
-def make_codec(codec: Codec, size: int) -> GaussianCodec | MaskedCodec:
-    """The codec of a `Process`, for V = `size` codes."""
-    return GaussianCodec(codec, size) if codec.kind == "gaussian" else MaskedCodec(codec, size)
