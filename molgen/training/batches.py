@@ -24,6 +24,7 @@ class Sample:
         self.batch = batch
         self.streams = streams
         self.total = total  # structures of the whole step, over all processes
+        self.mine = int(len(batch) * weight)  # those of this process
         self.weight = weight  # 0 where a process has a stand-in because the step has fewer structures than processes
 
 
@@ -47,7 +48,7 @@ class Feed:
             done: samples seen before it, over all processes; numbers the streams.
         """
         positions = self.buckets.batch(step)  # [b] in the training set
-        mine = torch.arange(self.rank, len(positions), self.world)
+        mine = torch.arange(len(positions))[self.rank :: self.world]
         weight = 1.0 if len(mine) else 0.0
         mine = mine if len(mine) else torch.zeros(1, dtype=torch.int64)
         batch = self.dataset.structures(self.train[positions[mine]]).to(self.device)

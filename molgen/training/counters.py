@@ -20,7 +20,7 @@ class Counters:
     skipped: int = 0  # steps without a finite gradient
     skipped_in_row: int = 0
     averaged: int = 0  # updates of the moving average
-    logged: int = 0  # structures in the sums of the log's next row
+    logged: int = 0  # structures of this process in the sums of the log's next row
     best: float | None = None  # lowest validation loss
     validation: float | None = None  # newest validation loss
     anneal: Anneal | None = None

@@ -148,10 +148,10 @@ class Loop:
         finite = math.isfinite(float(norm))
         if finite:
             self._move()
-            counters.logged += sample.total
+            counters.logged += sample.mine
             for name, value in losses.items():
                 self._add(name, value.detach().sum(dtype=torch.float64) * sample.weight)
-            self._add("gradient_norm", norm.detach().double() * sample.total / fabric.world_size)
+            self._add("gradient_norm", norm.detach().double() * sample.mine)
         for parameter in self._parameters:
             parameter.grad = None
         counters.step += 1

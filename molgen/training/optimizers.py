@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 from molgen.errors import ConfigError
 from molgen.training.config import TrainingSection
 
-__all__ = ["build_optimizers"]
+__all__ = ["build_optimizers", "check_optimizer"]
 
 # narrower matrices are read-outs and embeddings of a few numbers, where an orthogonal step is no good one
-MUON_SMALLEST = 16
+_MUON_SMALLEST = 16
 
 
 def build_optimizers(model: nn.Module, section: TrainingSection) -> list[Optimizer]:
@@ -24,6 +24,7 @@ def build_optimizers(model: nn.Module, section: TrainingSection) -> list[Optimiz
     Raises:
         ConfigError: `muon` with a torch that has none.
     """
+    check_optimizer(section)
     decayed, plain, hidden = _sort(model, muon=section.optimizer == "muon")
     groups = [
         {"params": decayed, "weight_decay": section.weight_decay},
@@ -43,17 +44,24 @@ def build_optimizers(model: nn.Module, section: TrainingSection) -> list[Optimiz
     return optimizers
 
 
-def _muon(parameters: list[nn.Parameter], section: TrainingSection) -> Optimizer:
-    muon = getattr(torch.optim, "Muon", None)
-    if muon is None:
+def check_optimizer(section: TrainingSection) -> None:
+    """Refuse an optimiser that this torch doesn't have.
+
+    Raises:
+        ConfigError: `muon` with a torch that has none.
+    """
+    if section.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
         raise ConfigError(
             f"torch {torch.__version__} has no Muon",
             where="training.optimizer",
             expected="torch 2.9 or later",
             remedy="choose adamw",
         )
+
+
+def _muon(parameters: list[nn.Parameter], section: TrainingSection) -> Optimizer:
     # with this adjustment AdamW's learning rate and weight decay serve Muon too (Liu et al. 2025, section 2.2)
-    return muon(
+    return torch.optim.Muon(
         parameters,
         lr=section.learning_rate,
         weight_decay=section.weight_decay,
@@ -70,7 +78,7 @@ def _sort(model: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], list[nn.
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        if muon and id(parameter) in linear and min(parameter.shape) >= MUON_SMALLEST:
+        if muon and id(parameter) in linear and min(parameter.shape) >= _MUON_SMALLEST:
             hidden.append(parameter)
         elif parameter.ndim < 2 or id(parameter) in embeddings:
             plain.append(parameter)

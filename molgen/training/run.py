@@ -26,6 +26,7 @@ from molgen.training.generator import GeneratorTask
 from molgen.training.interruption import Interruption
 from molgen.training.loop import Loop, Outcome
 from molgen.training.objective import Task
+from molgen.training.optimizers import check_optimizer
 from molgen.training.progress import ProgressDisplay
 from molgen.training.validation import validation_samples
 
@@ -84,6 +85,7 @@ def train(
         raise ConfigError("only a run that is resumed can be annealed", remedy="give --resume and the run's folder")
     seconds = None if budget is None else parse_duration(budget)
     # what can't work is refused before the folder is touched
+    check_optimizer(config.training)
     _TASKS[config.task](config)
     _split(config, Cache.open(config.data.path, verify=False))
     prepare_folder(config.out, resume=resume, overwrite=overwrite)

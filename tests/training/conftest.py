@@ -24,7 +24,7 @@ from molgen.interfaces import EdgeSpec, Encoder, Features
 
 class Config(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    channels: int = 8
+    channels: int = 16
 
 
 class Tiny(Encoder):
