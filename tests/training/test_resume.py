@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import resource
 import signal
@@ -17,7 +18,7 @@ import yaml
 
 from molgen.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from molgen.models.checkpoint import read_checkpoint
-from molgen.training import train
+from molgen.training import generator, train
 from molgen.training.state import load_state, saved_states
 
 WALL_CLOCK = {"hours", "molecules_per_second"}
@@ -134,6 +135,19 @@ def test_what_shapes_model_or_order_may_not_change_on_resume(config, overrides, 
     train(config(steps=2), progress=False)
     with pytest.raises(TrainingError, match=key.replace(".", r"\.")):
         train(config(steps=4), overrides=overrides, resume=True, progress=False)
+
+
+def test_a_run_may_go_on_with_another_number_of_threads(config, monkeypatch):
+    train(config(steps=2), progress=False)
+    # sums over threads round differently
+    measured = generator.measure_statistics
+    monkeypatch.setattr(
+        generator,
+        "measure_statistics",
+        lambda *args: {name: math.nextafter(value, 0.0) for name, value in measured(*args).items()},
+    )
+    train(config(steps=4), resume=True, progress=False)
+    assert state_of(config()["out"])[1]["counters"]["step"] == 4
 
 
 def test_steps_may_be_raised_on_resume(config):
