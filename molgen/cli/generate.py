@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from molgen.allocation import keep_freed_memory
 from molgen.cli.options import (
     STDOUT,
     Device,
@@ -44,7 +45,7 @@ def generate(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
     seed: Seed = 0,
     device: Device = "auto",
-    dtype: Dtype = Precision.FLOAT32,
+    dtype: Dtype = Precision.AUTO,
     threads: Threads = None,
     json: Json = None,
     overwrite: Overwrite = False,
@@ -56,6 +57,7 @@ def generate(
     relax: _Later = None,
 ) -> None:
     """Generate molecules: SDF, extended xyz, a table, scores and a page to look at."""
+    keep_freed_memory()
     apply_threads(threads)
     from molgen.generation import GenerationInterrupted, load
     from molgen.generation.request import refuse_unsupported

@@ -44,13 +44,21 @@ class ExitCode(IntEnum):
 class Precision(StrEnum):
     """Floating-point types that a command computes in."""
 
+    AUTO = "auto"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    MIXED = "bf16-mixed"
 
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same results.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[Precision, typer.Option("--dtype", help="Precision of the computation.")]
+Dtype = Annotated[
+    Precision,
+    typer.Option(
+        "--dtype",
+        help="Precision; auto is bf16-mixed where the model was trained so and the device is fast at it, else float32.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; by default as torch chooses.")]
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the results as JSON; - for standard output.")

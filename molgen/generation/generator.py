@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from molgen.errors import ConfigError, RequestError
+from molgen.errors import RequestError
 from molgen.generation.generated import GeneratedMolecules, reference_histograms, reference_metrics
 from molgen.generation.plan import DEFAULT_BATCH_SIZE, EDGE_BUDGET, plan_batches
+from molgen.generation.precision import Precision, choose_precision
 from molgen.generation.request import AtomCounts, check_count, check_seed, draw_sizes, refuse_unsupported
 from molgen.generation.run import Outcome, Run
 from molgen.generation.run_folder import RunFolder
@@ -25,8 +26,6 @@ from molgen.models.zoo import find_model
 
 __all__ = ["Generator", "load"]
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
 
 def load(
     name_or_path: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | str | None = None
@@ -36,7 +35,8 @@ def load(
     Args:
         name_or_path: a model that a plugin registers (`molgen models` lists them), or the path of a model file.
         device: where it computes.
-        dtype: "float32", "float64" or torch's own; as in the file if left out.
+        dtype: "float32", "float64" or torch's own, or "bf16-mixed" for matrix products in bfloat16. If left out,
+            "bf16-mixed" where the model was trained so and the device has it in hardware, else "float32".
 
     Raises:
         PluginError: no such model.
@@ -44,12 +44,10 @@ def load(
             generator.
         ConfigError: a device or dtype that can't be used.
     """
-    chosen = _DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
-    if chosen is not None and chosen not in _DTYPES.values():
-        raise ConfigError(f"dtype is {dtype}", expected=" or ".join(_DTYPES))
     found = find_model(name_or_path)
-    loaded = restore(read_checkpoint(found.path), device, chosen)  # type: ignore[arg-type]
-    return Generator(loaded, device=device, id=found.id)
+    checkpoint = read_checkpoint(found.path)
+    precision = choose_precision(dtype, checkpoint.document, torch.device(device))
+    return Generator(restore(checkpoint, device, precision.dtype), precision, device=device, id=found.id)
 
 
 class Generator:
@@ -57,12 +55,15 @@ class Generator:
 
     Args:
         loaded: from `molgen.models.restoration.restore`.
+        precision: what it computes in; its module's dtype is `precision.dtype`.
         device: where its module is.
         id: `distribution:name` where a plugin registers it.
     """
 
-    def __init__(self, loaded: Loaded, *, device: torch.device | str = "cpu", id: str | None = None) -> None:
-        self._loaded = loaded
+    def __init__(
+        self, loaded: Loaded, precision: Precision, *, device: torch.device | str = "cpu", id: str | None = None
+    ) -> None:
+        self._loaded, self.precision = loaded, precision
         self.device = torch.device(device)
         self.id = id
 
@@ -153,7 +154,15 @@ class Generator:
         plan = {"batch_size": batch_size, "edge_budget": EDGE_BUDGET, "batches": [batch.as_dict() for batch in batches]}
         record = self._record() | {"request": request, "plan": plan}
         folder = None if out is None else RunFolder(out, overwrite=overwrite)
-        run = Run(chosen, self._loaded.module, batches, n_steps=steps, seed=seed, device=self.device)
+        run = Run(
+            chosen,
+            self._loaded.module,
+            batches,
+            n_steps=steps,
+            seed=seed,
+            device=self.device,
+            mixed=self.precision.mixed,
+        )
 
         def gather(outcome: Outcome) -> GeneratedMolecules:
             return GeneratedMolecules(
@@ -182,7 +191,7 @@ class Generator:
                 "components": components,
             },
             "device": str(self.device),
-            "dtype": str(next(self._loaded.module.parameters()).dtype).removeprefix("torch."),
+            "dtype": self.precision.name,
             "threads": torch.get_num_threads(),
             "versions": library_versions() | {"rdkit": metadata.version("rdkit")},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),

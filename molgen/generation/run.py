@@ -52,6 +52,7 @@ class Run:
     n_steps: int
     seed: int
     device: torch.device
+    mixed: bool = False  # matrix products in bfloat16
 
     def into(
         self,
@@ -122,6 +123,7 @@ class Run:
             n_steps=self.n_steps,
             seed=self.seed,
             device=self.device,
+            mixed=self.mixed,
             on_state=on_state,
         )
         if folder is not None:

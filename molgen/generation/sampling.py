@@ -35,6 +35,7 @@ def sample_batch(
     n_steps: int,
     seed: int,
     device: torch.device,
+    mixed: bool = False,
     on_state: Callable[[State], None] | None = None,
 ) -> Sampled:
     """Draw the molecules of a planned batch.
@@ -48,6 +49,7 @@ def sample_batch(
         n_steps: steps of the sampler.
         seed: of the whole run.
         device: where to sample.
+        mixed: run matrix products in bfloat16.
         on_state: called with every state; progress and trajectories listen here.
 
     Raises:
@@ -63,7 +65,8 @@ def sample_batch(
     state: State | None = None
     # [B] the first step with a number that is not finite; read once, at the end, so that no step waits for the device
     broken_at = torch.full((len(batch.indices),), -1, device=device)
-    with torch.no_grad(), _telling_of_memory(batch, device):
+    products = torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed)
+    with torch.no_grad(), products, _telling_of_memory(batch, device):
         for state in sampler.sample(module, request, Streams(seed, request.indices, device)):
             _check_state(state, sampler, len(batch.indices))
             broken = ~finite_structures(state.structures) & (broken_at < 0)

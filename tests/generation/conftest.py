@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from molgen.generation import Generator
+from molgen.generation.precision import Precision
 from molgen.interfaces import Codec, Process, Request, Sampler, Schema, State
 from molgen.models.document import ComponentRecord, Document, Statistics
 from molgen.models.restoration import Loaded
@@ -115,4 +116,4 @@ def document(schema, process) -> Document:
 
 @pytest.fixture
 def generator(drawer, module, document, schema, process) -> Generator:
-    return Generator(Loaded(drawer, module, document, schema, process, None))
+    return Generator(Loaded(drawer, module, document, schema, process, None), Precision("float64"))

@@ -5,6 +5,7 @@ import molgen
 import molgen.generation
 from molgen.errors import CheckpointError, ConfigError, RequestError, UnknownComponentError
 from molgen.generation import GenerationInterrupted, load
+from molgen.generation.precision import choose_precision
 
 
 def test_molecules_come_in_the_order_of_their_indices(generator):
@@ -159,10 +160,31 @@ def test_a_path_where_nothing_is_is_refused(tmp_path):
         load(tmp_path / "nothing.safetensors")
 
 
-def test_a_dtype_that_no_model_computes_in_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="dtype is float16; expected float32 or float64"):
-        load(tmp_path / "model.safetensors", dtype="float16")
+def test_a_dtype_that_no_model_computes_in_is_refused(generator):
+    with pytest.raises(ConfigError, match="dtype is float16; expected auto or float32 or float64 or bf16-mixed"):
+        choose_precision("float16", generator.document, torch.device("cpu"))
 
 
 def test_the_public_names_are_these():
     assert set(molgen.generation.__all__) == {"GeneratedMolecules", "GenerationInterrupted", "Generator", "load"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "wanted", "fast", "expected"),
+    [
+        ("bf16-mixed", None, True, "bf16-mixed"),
+        ("bf16-mixed", "auto", False, "float32"),
+        ("32-true", "auto", True, "float32"),
+        (None, None, True, "float32"),
+        ("bf16-mixed", "float64", True, "float64"),
+        ("32-true", "bf16-mixed", False, "bf16-mixed"),
+    ],
+)
+def test_products_run_in_bfloat16_where_the_model_was_trained_so_and_the_device_is_fast(
+    monkeypatch, generator, trained, wanted, fast, expected
+):
+    monkeypatch.setattr("molgen.generation.precision._fast_bfloat16", lambda device: fast)
+    document = generator.document.model_copy(update={"training": {"options": {"precision": trained}}})
+    chosen = choose_precision(wanted, document, torch.device("cpu"))
+    assert chosen.name == expected
+    assert chosen.dtype == (torch.float64 if expected == "float64" else torch.float32)
