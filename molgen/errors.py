@@ -118,8 +118,12 @@ class DroppedDataWarning(UserWarning):
     """Part of the input has no place in the result: constraints, say, or labels that only some structures have."""
 
 
+# more names than this are no help in one line
+_LISTED = 30
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """A remedy that names the closest valid spelling, or the valid ones if none is close.
+    """A remedy that names the closest valid spelling, or the valid ones if none is close and they are few.
 
     >>> nearest("egn", ["egnn", "scn"])
     "did you mean 'egnn'?"
@@ -128,4 +132,4 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"choose one of {', '.join(valid)}" if valid else None
+    return f"choose one of {', '.join(valid)}" if 0 < len(valid) <= _LISTED else None
