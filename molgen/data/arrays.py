@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from molgen.data.records import wrong
+from molgen.data.records import reason, wrong
 from molgen.errors import DroppedDataWarning
 from molgen.structures import Structures
 
@@ -58,8 +58,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, MemoryError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise wrong(f"not a readable npz file: {reason}", path) from error
+        raise wrong(f"not a readable npz file: {reason(error)}", path) from error
     except (NotImplementedError, RuntimeError, SyntaxError, TypeError, OverflowError, AttributeError) as error:
         raise wrong("not a readable npz file", path) from error
 

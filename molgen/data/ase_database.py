@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from molgen.data.frames import from_frames
-from molgen.data.records import Record, converted, wrong
+from molgen.data.records import Record, converted, reason, wrong
 from molgen.errors import MolgenError
 from molgen.structures import Structures
 
@@ -46,8 +46,7 @@ def _records(path: Path) -> Iterator[Record[Atoms]]:
         except MolgenError:
             raise
         except Exception as error:  # ASE and sqlite3 raise errors of many kinds for damaged rows
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise wrong(f"the database is damaged: {reason}", path, where) from error
+            raise wrong(f"the database is damaged: {reason(error)}", path, where) from error
         yield Record(where, atoms)
         number += 1
 
@@ -70,6 +69,6 @@ def _check(path: Path) -> None:
         finally:
             connection.close()
     except (sqlite3.Error, UnicodeError) as error:
-        raise wrong(f"not a readable SQLite database: {error}", path) from error
+        raise wrong(f"not a readable SQLite database: {reason(error)}", path) from error
     if not {"systems", "information"} <= tables:
         raise wrong("an SQLite database, but not of ASE", path, expected="the tables that ase.db makes")

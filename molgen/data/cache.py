@@ -33,6 +33,7 @@ from molgen.data.layout import (
     content_hash,
     hash_tensor,
 )
+from molgen.data.records import reason
 from molgen.data.writer import write_cache
 from molgen.errors import FileFormatError, InputError
 from molgen.structures import Structures
@@ -212,9 +213,8 @@ def _read(path: Path) -> tuple[CacheDocument, dict[str, Tensor]]:
     except OSError as error:
         raise FileFormatError(f"can't read the file: {error.strerror or error}", where=where) from error
     except (SafetensorError, RuntimeError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise FileFormatError(
-            f"not a readable cache: {reason}", where=where, remedy="make it with `molgen data convert`"
+            f"not a readable cache: {reason(error)}", where=where, remedy="make it with `molgen data convert`"
         ) from error
 
 

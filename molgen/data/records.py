@@ -12,9 +12,10 @@ from typing import Generic, TypeVar
 from molgen.errors import FileFormatError, StructureError
 from molgen.structures import Structures
 
-__all__ = ["Record", "converted", "wrong"]
+__all__ = ["Record", "converted", "reason", "wrong"]
 
 T = TypeVar("T")
+_LONGEST_REASON = 200  # characters; some libraries quote the file's bytes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ def wrong(
 ) -> FileFormatError:
     """The error for a file that isn't as it should be."""
     return FileFormatError(what, where=f"{path}, {where}" if where else str(path), expected=expected, remedy=remedy)
+
+
+def reason(error: Exception) -> str:
+    """What another library says is wrong, short enough for one line."""
+    return (str(error) or type(error).__name__).splitlines()[0][:_LONGEST_REASON]
 
 
 def converted(

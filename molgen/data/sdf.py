@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from molgen.conversion import from_rdkit
-from molgen.data.records import Record, converted, wrong
+from molgen.data.records import Record, converted, reason, wrong
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _molecules(path: Path) -> Iterator[Record[Mol]]:
             with rdBase.BlockLogs():
                 molecule = supplier[0]
         except (RuntimeError, OSError, ValueError, IndexError, UnicodeError) as error:
-            raise wrong(f"RDKit can't read the record: {error}", path, where) from error
+            raise wrong(f"RDKit can't read the record: {reason(error)}", path, where) from error
         if molecule is None:
             raise wrong("RDKit can't read the record", path, where, expected="an atom block and a bond block")
         if molecule.GetNumAtoms() == 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from molgen.data.frames import from_frames
-from molgen.data.records import Record, converted, wrong
+from molgen.data.records import Record, converted, reason, wrong
 from molgen.elements import NUMBERS
 from molgen.errors import nearest
 from molgen.structures import Structures
@@ -109,5 +109,5 @@ def _extended(path: Path, where: str, comment: str, rows: Sequence[str]) -> Atom
     try:
         return read(io.StringIO(text), format="extxyz", index=0)  # type: ignore[return-value]
     except Exception as error:  # ASE raises errors of many kinds for lines that don't fit
-        reason = f"unknown element {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise wrong(f"ASE can't read the frame: {reason.splitlines()[0]}", path, where) from error
+        what = f"unknown element {error}" if isinstance(error, KeyError) else reason(error)
+        raise wrong(f"ASE can't read the frame: {what[:100]}", path, where) from error

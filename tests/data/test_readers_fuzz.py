@@ -35,6 +35,11 @@ edits = st.lists(
 )
 
 
+class Files(dict[str, bytes]):
+    def __repr__(self) -> str:
+        return "the valid files"  # whose bytes would drown the report of a failure
+
+
 @pytest.fixture(scope="module")
 def valid(small: Structures, sdf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A small valid file of each format."""
@@ -53,7 +58,7 @@ def valid(small: Structures, sdf: Path, tmp_path_factory: pytest.TempPathFactory
     np.savez(folder / "few.npz", pos=few.positions.numpy(), Z=few.species.numpy(), n_atoms=few.n_atoms.numpy())
     write_cache([few], folder / "few.cache")
     (folder / "few.sdf").write_text("".join(sdf.read_text().partition("ammonia\n")[0]))
-    return {suffix: (folder / f"few.{suffix}").read_bytes() for suffix in SUFFIXES}
+    return Files({suffix: (folder / f"few.{suffix}").read_bytes() for suffix in SUFFIXES})
 
 
 @pytest.fixture(scope="module")
