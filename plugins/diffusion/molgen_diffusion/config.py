@@ -30,12 +30,12 @@ class KarrasConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # sampling: free to change on a trained model
-    n_steps: int = Field(50, ge=1, description="steps from noise to molecule")
+    n_steps: int = Field(100, ge=1, description="steps from noise to molecule")
     order: Literal[1, 2] = Field(1, description="1: Euler, one evaluation a step; 2: Heun, two")
-    rho: float = Field(3.0, gt=0, description="curvature of the schedule (eq. 5)")
-    churn: float = Field(20.0, ge=0, description="noise put back in all, S_churn of algorithm 2")
-    churn_min: float = Field(0.05, ge=0, description="Å, no noise is put back below")
-    churn_max: float = Field(10.0, gt=0, description="Å, no noise is put back above")
+    rho: float = Field(7.0, gt=0, description="curvature of the schedule (eq. 5)")
+    churn: float = Field(80.0, ge=0, description="noise put back in all, S_churn of algorithm 2")
+    churn_min: float = Field(0.01, ge=0, description="Å, no noise is put back below")
+    churn_max: float = Field(15.0, gt=0, description="Å, no noise is put back above")
     churn_noise: float = Field(1.0, gt=0, description="size of the noise put back, S_noise of algorithm 2")
 
     # training: stored in the checkpoint's process
