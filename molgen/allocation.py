@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc to serve large blocks from its heap and keep what is freed; True where that could be told.
 
     For programs of our own (the command line, scripts), called once before the work; never by the library, since it
-    holds for the whole process. Training EGNN on a CPU ran 1.3 to 2 times faster with it
-    (`scripts/benchmarks/training.py` prints both).
+    holds for the whole process. It matters where other jobs keep the kernel busy, and costs nothing elsewhere:
+    `scripts/benchmarks/training.py` measures both.
     """
     if not sys.platform.startswith("linux"):
         return False

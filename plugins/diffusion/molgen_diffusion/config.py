@@ -12,7 +12,7 @@ class CodecConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["gaussian", "masked"] = Field("gaussian", description="scaled one-hot under noise, or hidden codes")
+    kind: Literal["gaussian", "masked"] = Field("masked", description="scaled one-hot under noise, or hidden codes")
     scale: float = Field(1.0, gt=0, description="gaussian: size of the one-hot, in Å of noise")
     a: float = Field(0.05, gt=0, description="masked: Å, nothing is hidden below")
     b: float = Field(5.0, gt=0, description="masked: Å, everything is hidden above")
