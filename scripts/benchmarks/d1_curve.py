@@ -17,6 +17,7 @@ import torch
 from harness import ended, machine, parser, percent, publish
 
 import molgen
+from molgen.allocation import keep_freed_memory
 from molgen.atomic import write_atomically
 
 _METRICS = {
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = options.parse_args(argv)
     if arguments.quick:
         arguments.molecules, arguments.steps = 4, 3
+    keep_freed_memory()  # as `molgen generate` does
     torch.set_num_threads(arguments.threads)
     where = machine()
     points = [_point(checkpoint, arguments) for checkpoint in arguments.checkpoints]
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _point(checkpoint: str, arguments: Any) -> dict[str, Any]:
     """Metrics of one checkpoint, and what it says of its training."""
     generator = molgen.load(checkpoint, device=arguments.device)
-    training = generator.document.training
+    training: Mapping[str, Any] = generator.document.training
     found = generator.generate(arguments.molecules, seed=arguments.seed, n_steps=arguments.steps, progress=False)
     return {
         "checkpoint": Path(checkpoint).name,

@@ -22,6 +22,7 @@ import torch
 from harness import Timing, ended, in_turn, machine, parser, publish, timed
 
 import molgen
+from molgen.allocation import keep_freed_memory
 
 # A process of its own between us and the command, since a child's peak begins at the memory of who started it.
 _WATCHER = """
@@ -30,7 +31,7 @@ code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(json.dumps([code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
 """
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
-_WHOLE_AT_MOST = 100  # steps: beyond, files and perception are nothing beside the sampling
+_LONG = 100  # steps: beyond, files and perception are nothing beside the sampling, and a run takes a minute
 _PEER = "molgen-diffusion:edm"
 
 
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--model", default="qm9", help="a registered model's name, or the path of a file")
     options.add_argument("--steps", type=int, nargs="+", default=[10, 25, 50, 100, 1000])
     options.add_argument("--edm-steps", type=int, default=1000, help="ancestral steps of the peer")
+    options.add_argument("--long-repeats", type=int, default=1, help=f"runs of cases of more than {_LONG} steps")
+    options.add_argument("--dtype", default="auto", help="auto, float32, float64 or bf16-mixed, of both samplers")
     options.add_argument("--atoms", type=int, default=18, help="of each molecule of the batch; QM9's mean is 18.1")
     options.add_argument("--batch-size", type=int, default=64)
     options.add_argument("--molecules", type=int, default=256, help="of a whole run")
@@ -64,9 +67,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.quick:
         arguments.steps, arguments.edm_steps, arguments.command_steps, arguments.repeats = [2, 4], 4, 2, 1
         arguments.batch_size = arguments.molecules = arguments.command_molecules = 4
+    keep_freed_memory()  # as the command does
     torch.set_num_threads(arguments.threads)
     where = machine()
-    generator = molgen.load(arguments.model)
+    generator = molgen.load(arguments.model, dtype=arguments.dtype)
     document, size = generator.document, arguments.batch_size
     own = document.components["sampler"].use
 
@@ -85,12 +89,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     cases: dict[tuple[str, str, int], Callable[[], object]] = {}
     for steps in arguments.steps:
         cases["sampling", own, steps] = batch(own, steps)
-        if steps <= _WHOLE_AT_MOST:
+        if steps <= _LONG:
             cases["whole", own, steps] = whole(steps)
     cases["sampling", _PEER, arguments.edm_steps] = batch(_PEER, arguments.edm_steps)
     for warm_up in (batch(own, 2), batch(_PEER, 2), whole(2)):
         timed(warm_up)
-    timings = in_turn(cases, arguments.repeats)
+    timings = in_turn({case: run for case, run in cases.items() if case[2] <= _LONG}, arguments.repeats)
+    timings |= in_turn({case: run for case, run in cases.items() if case[2] > _LONG}, arguments.long_repeats)
     peer = size / timings["sampling", _PEER, arguments.edm_steps].median  # molecules/s
     results = []
     for (what, sampler, steps), timing in timings.items():
@@ -100,8 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     results.sort(key=lambda row: ("sampling", "whole", "command").index(str(row["what"])))
     shown = [{name: text for name, text in row.items() if name in _SHOWN} for row in results]
     settings = {key: value for key, value in vars(arguments).items() if key not in ("json", "quick")}
-    settings |= {"model": document.name, "tensors_sha256": document.tensors_sha256}
-    title = f"{document.name}, batches of {size}; × edm: beside {arguments.edm_steps} steps of `edm`; median (min–max)"
+    settings |= {"dtype": generator.precision.name, "model": document.name, "tensors_sha256": document.tensors_sha256}
+    peer_steps = f"{arguments.edm_steps} steps of `edm`"
+    title = f"{document.name}, {settings['dtype']}, batches of {size}; × edm: beside {peer_steps}; median (min–max)"
     path, quick = arguments.json, arguments.quick
     publish("generation", title, shown, settings=settings, results=results, where=where, path=path, quick=quick)
 
@@ -131,7 +137,7 @@ def _command(arguments: argparse.Namespace, sampler: str, peer: float) -> dict[s
     peaks: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         words = [str(program), "generate", arguments.model, "-n", str(n), "--steps", str(steps), "--device", "cpu"]
-        words += ["--threads", str(arguments.threads), "--out", f"{folder}/out"]
+        words += ["--threads", str(arguments.threads), "--dtype", arguments.dtype, "--out", f"{folder}/out"]
         timing = Timing((timed(lambda: peaks.append(peak_memory(words))),))
     row = _result("command", sampler, steps, n, timing, peer)
     return row | {"peak GB": f"{peaks[0] / 1e9:.2f}", "peak_bytes": peaks[0]}

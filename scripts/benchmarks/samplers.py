@@ -16,6 +16,7 @@ import torch
 from harness import ended, machine, parser, percent, publish
 
 import molgen
+from molgen.allocation import keep_freed_memory
 
 # name, sampler, its options, evaluations of a step
 _CASES: tuple[tuple[str, str, dict[str, Any], int], ...] = (
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = options.parse_args(argv)
     if arguments.quick:
         arguments.molecules, arguments.evaluations = 2, [3]
+    keep_freed_memory()  # as `molgen generate` does
     torch.set_num_threads(arguments.threads)
     where = machine()
     generator = molgen.load(arguments.model, device=arguments.device)
@@ -61,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     document = generator.document
     settings = {key: getattr(arguments, key) for key in ("evaluations", "molecules", "seed", "device")}
-    settings |= {"model": document.name, "tensors_sha256": document.tensors_sha256}
-    title = f"{document.name}, {arguments.molecules} molecules of each, seed {arguments.seed}; 95 % intervals"
+    settings |= {"dtype": generator.precision.name, "model": document.name, "tensors_sha256": document.tensors_sha256}
+    drawn = f"{arguments.molecules} molecules of each, seed {arguments.seed}"
+    title = f"{document.name}, {settings['dtype']}, {drawn}; 95 % intervals"
     path, quick = arguments.json, arguments.quick
     publish("samplers", title, shown, settings=settings, results=results, where=where, path=path, quick=quick)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -22,6 +23,8 @@ from molgen.errors import MolgenError
 from molgen.training.hardware import describe_hardware
 
 __all__ = ["QM9_SIZES", "Timing", "ended", "in_turn", "machine", "parser", "percent", "plain_table", "publish", "timed"]
+
+_Key = TypeVar("_Key")
 
 # how many molecules of QM9 without fluorine have n atoms; random stand-ins of the same sizes cost the same to compute
 QM9_SIZES: Mapping[int, int] = {
@@ -69,9 +72,9 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+def in_turn(cases: Mapping[_Key, Callable[[], object]], repeats: int) -> dict[_Key, Timing]:
     """Timings of every case: all of them once, then all of them again, so that a busy spell hits none alone."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    seconds: dict[_Key, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, run in cases.items():
             seconds[name].append(timed(run))
