@@ -2,12 +2,13 @@
 
 python scripts/benchmarks/d1_curve.py runs/snapshots/*.safetensors --svg d1.svg
 
-The same request for each: N molecules of the data's sizes, one seed, the model's own sampler. Without checkpoints it
-measures the shipped model alone.
+The same request for each: N molecules of the data's sizes, one seed, the sampler of the checkpoint that has seen most
+with its options. Without checkpoints it measures the shipped model alone.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -19,6 +20,9 @@ from harness import ended, machine, parser, percent, publish
 import molgen
 from molgen.allocation import keep_freed_memory
 from molgen.atomic import write_atomically
+from molgen.models.checkpoint import read_document
+from molgen.models.document import Document
+from molgen.models.zoo import locate
 
 _METRICS = {
     "d1_atom_stability": "D1 atoms",
@@ -42,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     keep_freed_memory()  # as `molgen generate` does
     torch.set_num_threads(arguments.threads)
     where = machine()
-    points = [_point(checkpoint, arguments) for checkpoint in arguments.checkpoints]
-    points.sort(key=lambda point: point["samples"])
+    documents = {checkpoint: read_document(locate(checkpoint)) for checkpoint in arguments.checkpoints}
+    ordered = sorted(documents, key=lambda checkpoint: _samples(documents[checkpoint]))
+    last = documents[ordered[-1]].components["sampler"]
+    sampler = {"use": last.use, "config": dict(last.config)}
+    points = [_point(checkpoint, sampler, arguments) for checkpoint in ordered]
     shown = [
         {
             "samples": f"{point['samples']:,}",
@@ -53,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         for point in points
     ]
-    settings = {key: getattr(arguments, key) for key in ("molecules", "steps", "seed", "device")}
+    settings = {key: getattr(arguments, key) for key in ("molecules", "steps", "seed", "device")} | {"sampler": sampler}
     title = f"{arguments.molecules} molecules of each, {arguments.steps} steps, seed {arguments.seed}; 95 % intervals"
     path, quick = arguments.json, arguments.quick
     publish("d1_curve", title, shown, settings=settings, results=points, where=where, path=path, quick=quick)
@@ -62,18 +69,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(arguments.svg)
 
 
-def _point(checkpoint: str, arguments: Any) -> dict[str, Any]:
+def _samples(document: Document) -> int:
+    training: Mapping[str, Any] = document.training
+    return int(training.get("samples", 0))
+
+
+def _point(checkpoint: str, sampler: Mapping[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
     """Metrics of one checkpoint, and what it says of its training."""
     generator = molgen.load(checkpoint, device=arguments.device)
     training: Mapping[str, Any] = generator.document.training
-    found = generator.generate(arguments.molecules, seed=arguments.seed, n_steps=arguments.steps, progress=False)
+    n, seed, steps = arguments.molecules, arguments.seed, arguments.steps
+    found = generator.generate(n, seed=seed, sampler=sampler, n_steps=steps, progress=False)
     return {
         "checkpoint": Path(checkpoint).name,
         "tensors_sha256": generator.document.tensors_sha256,
-        "samples": int(training.get("samples", 0)),
+        "samples": _samples(generator.document),
         "hours": float(training.get("hours", 0.0)),
         "validation_loss": training.get("validation_loss"),
-        "sampler": found.record["request"]["sampler"],
+        "dtype": generator.precision.name,
         "metrics": {name: found.metrics[name].as_dict() for name in _METRICS},
     }
 

@@ -45,18 +45,18 @@ def same_threads() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Writes an untrained generator that says it has seen so many samples."""
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes an untrained generator that says it has seen so many samples; keywords are options of its sampler."""
     folder = tmp_path_factory.mktemp("models")
     schema = Schema(elements=(1, 6, 8), size_counts={4: 1, 5: 2})
     statistics = {"sigma_data": 1.4, "average_neighbors": 3.5}
 
-    def write(samples: int) -> Path:
-        path = folder / f"{samples}.safetensors"
+    def write(samples: int, **options: object) -> Path:
+        path = folder / f"{samples} {options}.safetensors"
         if not path.exists():
             torch.manual_seed(samples)
             encoder = _Named("egnn", {"channels": 4, "layers": 1})
-            made = assemble_generator(encoder, "karras", schema, statistics)
+            made = assemble_generator(encoder, _Named("karras", options), schema, statistics)
             training = {"samples": samples, "hours": samples / 1000, "validation_loss": None}
             document = made.document("tiny", schema, statistics, training=training)
             write_checkpoint(path, Checkpoint(document, made.module.state_dict()))

@@ -145,10 +145,14 @@ def test_commands_are_timed_from_the_shell(script, tmp_path):
 
 def test_the_curve_is_in_the_order_of_samples_seen(script, model_file, tmp_path, capsys):
     curve = script("benchmarks/d1_curve")
-    files, places = [str(model_file(2000)), str(model_file(500))], (tmp_path / "c.json", tmp_path / "c.svg")
+    files, places = (
+        [str(model_file(2000, churn=5.0)), str(model_file(500, churn=9.0))],
+        (tmp_path / "c.json", tmp_path / "c.svg"),
+    )
     arguments = ["--quick", "--threads", "1", *files, "--json", str(places[0]), "--svg", str(places[1])]
     curve.main(arguments)
     points = read(places[0])["results"]
+    assert read(places[0])["settings"]["sampler"]["config"]["churn"] == 5.0  # of the one that has seen most
     assert [point["samples"] for point in points] == [500, 2000]
     for point in points:
         for metric in point["metrics"].values():
