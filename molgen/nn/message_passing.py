@@ -41,10 +41,8 @@ def add_receivers(graph: Graph, edges: Tensor, nodes: Tensor) -> Tensor:
 
 def sum_to_receivers(graph: Graph, edges: Tensor) -> Tensor:
     """[N, ...]: the sum over each node's incoming edges, of edges [E, ...]."""
-    if graph.dense:
-        b, n = _dense_shape(graph)
-        return edges.reshape(b, n, n - 1, *edges.shape[1:]).sum(2).reshape(b * n, *edges.shape[1:])
-    return _SumToReceivers.apply(edges, graph)
+    # a plain sum on dense graphs, which torch differentiates itself
+    return _segment_sum(edges, graph) if graph.dense else _SumToReceivers.apply(edges, graph)
 
 
 def weighted_sum_to_receivers(graph: Graph, weights: Tensor, edges: Tensor) -> Tensor:
