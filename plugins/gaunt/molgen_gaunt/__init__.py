@@ -1,0 +1,1 @@
+"""Gaunt and Clebsch-Gordan tensor products as molgen components."""

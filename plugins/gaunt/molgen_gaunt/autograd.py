@@ -1,0 +1,97 @@
+"""The product as an operation that torch can differentiate any number of times, keeping nothing but its inputs.
+
+The gradient of a product is a product of the same form, so the operation is its own backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from molgen_gaunt.methods.base import Engine
+from molgen_gaunt.tables import Reused
+
+__all__ = ["contract"]
+
+_CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
+
+
+def contract(x: Tensor, y: Tensor, engine: Engine) -> Tensor:
+    """[B, width₃] product of x [B, width₁] and y [B, width₂]."""
+    if torch.compiler.is_compiling():
+        return engine.contract(x, y, 0, 1)  # the compiler differentiates what it traces, and plans its memory
+    return _Contraction.apply(x, y, engine, 0, 1)
+
+
+class _Contraction(torch.autograd.Function):
+    """Slots i and j of a form given, the third wanted."""
+
+    @staticmethod
+    def forward(x: Tensor, y: Tensor, engine: Engine, i: int, j: int) -> Tensor:
+        chunk = _rows(engine, x)
+        if len(x) <= chunk:
+            return engine.contract(x, y, i, j, memory=Reused(x))
+        memory = Reused(x)
+        out = x.new_empty(len(x), engine.form.slots[3 - i - j].width)
+        for start in range(0, len(x), chunk):
+            part = slice(start, start + chunk)
+            engine.contract(x[part], y[part], i, j, memory=memory, out=out[part])
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Engine, int, int], output: Tensor) -> None:
+        x, y, ctx.engine, ctx.i, ctx.j = inputs
+        ctx.save_for_backward(x, y)
+        ctx.save_for_forward(x, y)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
+        x, y = ctx.saved_tensors
+        engine, i, j = ctx.engine, ctx.i, ctx.j
+        k = 3 - i - j
+        both = ctx.needs_input_grad[0] and ctx.needs_input_grad[1]
+        if both and not torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():
+            return *_gradients(x, y, g.contiguous(), engine, i, j), None, None, None
+        dx = _Contraction.apply(y, g, engine, j, k) if ctx.needs_input_grad[0] else None
+        dy = _Contraction.apply(x, g, engine, i, k) if ctx.needs_input_grad[1] else None
+        return dx, dy, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor | None, dy: Tensor | None, *_: None) -> Tensor | None:
+        x, y = ctx.saved_tensors
+        terms = []
+        if dx is not None:
+            terms.append(_Contraction.apply(dx, y, ctx.engine, ctx.i, ctx.j))
+        if dy is not None:
+            terms.append(_Contraction.apply(x, dy, ctx.engine, ctx.i, ctx.j))
+        return sum(terms[1:], terms[0]) if terms else None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, y: Tensor, engine: Engine, i: int, j: int
+    ) -> tuple[Tensor, int]:
+        def rows(tensor: Tensor, dim: int | None) -> Tensor:
+            first = tensor.movedim(dim, 0) if dim is not None else tensor.expand(info.batch_size, *tensor.shape)
+            return first.reshape(-1, tensor.shape[-1] if dim is None else first.shape[-1])
+
+        out = _Contraction.apply(rows(x, in_dims[0]), rows(y, in_dims[1]), engine, i, j)
+        return out.view(info.batch_size, -1, out.shape[-1]), 0
+
+
+def _gradients(x: Tensor, y: Tensor, g: Tensor, engine: Engine, i: int, j: int) -> tuple[Tensor, Tensor]:
+    chunk = max(1, _rows(engine, x) * 2 // 3)  # three functions are on the grid here, where a product has two
+    memory = Reused(x)
+    if len(x) <= chunk:
+        return engine.gradients(x, y, g, i, j, memory=memory)
+    dx, dy = torch.empty_like(x), torch.empty_like(y)
+    for start in range(0, len(x), chunk):
+        part = slice(start, start + chunk)
+        dx[part], dy[part] = engine.gradients(x[part], y[part], g[part], i, j, memory=memory)
+    return dx, dy
+
+
+def _rows(engine: Engine, x: Tensor) -> int:
+    bytes_per_row = engine.floats_per_row() * x.element_size()
+    return max(1, _CHUNK_BYTES.get(x.device.type, _CHUNK_BYTES["cuda"]) // bytes_per_row)

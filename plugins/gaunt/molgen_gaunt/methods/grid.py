@@ -1,0 +1,113 @@
+"""Values at points of an exact quadrature, by matrix products; O(l⁴) with a small constant.
+
+Points and harmonics share a group of symmetries (see `quadrature`): each class of harmonics is transformed on its own
+at one point of each orbit, and classes multiply like the elements of the group.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from molgen_gaunt.form import Form
+from molgen_gaunt.harmonics import Array, components, gradients, harmonics
+from molgen_gaunt.methods.base import Jet, OnGrid
+from molgen_gaunt.quadrature import SYMMETRIES, sphere_rule, symmetry_class
+from molgen_gaunt.tables import Memory
+
+__all__ = ["Grid"]
+
+
+class Grid(OnGrid):
+    """See the module; `symmetry` is one of `quadrature.SYMMETRIES`, by default the fastest for the degrees."""
+
+    def __init__(self, form: Form, dtype: torch.dtype, device: torch.device | str, symmetry: str | None = None) -> None:
+        super().__init__(form, dtype, device)
+        self.symmetry = symmetry or best_symmetry(form.degree)
+        self.classes = 1 << SYMMETRIES.index(self.symmetry)
+        # an odd form changes its sign under inversion once more than its arguments do
+        self.shift = 1 if form.odd and self.classes > 1 else 0
+        theta, phi, weight = sphere_rule(form.degree, self.symmetry)
+        self.points = len(theta)
+        self.parts: list[list[tuple[int, int]]] = []
+        for s, slot in enumerate(form.slots):
+            lm = components(slot.degrees)
+            group = np.array([symmetry_class(l, m, self.symmetry) for l, m in lm])
+            order = np.argsort(group, kind="stable")
+            self.places(s, order)
+            ends = np.searchsorted(group[order], range(self.classes + 1))
+            self.parts.append([(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)])
+            scale = slot.scale_of_components[:, None]
+            values = harmonics(slot.degrees, theta, phi) * scale
+            self._add("analyse", s, (values * weight)[order], transposed=True)
+            if form.odd:
+                for name, table in zip(("slope", "around"), gradients(slot.degrees, theta, phi), strict=True):
+                    self._add(name, s, (table * scale)[order])
+            else:
+                self._add("values", s, values[order])
+
+    def _add(self, name: str, s: int, table: Array, *, transposed: bool = False) -> None:
+        for c, (a, b) in enumerate(self.parts[s]):
+            self.constant(f"{name}{s}_{c}", table[a:b].T if transposed else table[a:b])
+
+    def floats_per_row(self) -> int:
+        """See Engine."""
+        tables = 2 if self.form.odd else 1
+        return self.channels * ((2 * tables + 1) * self.points * self.classes + 2 * self.parts[0][-1][1])
+
+    def synthesise(self, x: Tensor, s: int, memory: Memory, key: str, *, slopes: bool) -> Jet:
+        """See OnGrid; a list of [rows, P], one per class, for each of values or derivatives."""
+        packed = self.pack(x, s, memory, "packed")
+        return tuple(
+            [
+                torch.mm(
+                    packed[:, a:b],
+                    getattr(self, f"{name}{s}_{c}"),
+                    out=memory(f"{key}{name}{c}", len(packed), self.points),
+                )
+                for c, (a, b) in enumerate(self.parts[s])
+            ]
+            for name in (("slope", "around") if slopes else ("values",))
+        )
+
+    def multiply(self, f: Jet, g: Jet, channels: tuple[int, int, int], memory: Memory) -> list[Tensor]:
+        """See OnGrid."""
+        C = max(channels)
+        f, g = (
+            [[v.view(-1, c, self.points) for v in part] for part in jet]
+            for jet, c in zip((f, g), channels, strict=False)
+        )
+        products = [(f[0], g[0], 1)] if len(f) == 1 else [(f[0], g[1], 1), (f[1], g[0], -1)]
+        rows = f[0][0].shape[0]
+        result = []
+        for c in range(self.classes):
+            total: Tensor | None = None
+            for a, b, sign in products:
+                for d in range(self.classes):
+                    out = memory(f"h{c}", rows, C, self.points)
+                    if total is None:
+                        total = torch.mul(a[c ^ d ^ self.shift], b[d], out=out)
+                    else:
+                        total = torch.addcmul(total, a[c ^ d ^ self.shift], b[d], value=sign, out=out)
+            if total is None:
+                raise ValueError("a product of no terms")
+            if channels[2] < C:
+                total = total.sum(1)
+            result.append(total.view(-1, self.points))
+        return result
+
+    def analyse(self, values: list[Tensor], s: int, memory: Memory, out: Tensor | None) -> Tensor:
+        """See OnGrid."""
+        packed = memory("packed", len(values[0]), self.parts[s][-1][1])
+        if packed is None:
+            packed = torch.cat([v @ getattr(self, f"analyse{s}_{c}") for c, v in enumerate(values)], 1)
+        else:
+            for c, (a, b) in enumerate(self.parts[s]):
+                torch.mm(values[c], getattr(self, f"analyse{s}_{c}"), out=packed[:, a:b])
+        return self.unpack(packed, s, out)
+
+
+def best_symmetry(degree: int) -> str:
+    """More classes save arithmetic and cost passes over memory: the fastest, as measured, for an integrand's degree."""
+    return SYMMETRIES[0] if degree <= 9 else SYMMETRIES[1] if degree <= 26 else SYMMETRIES[2]

@@ -1,0 +1,32 @@
+"""Registers the tensor products `gaunt` and `clebsch-gordan`; imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from molgen.host.component import Capabilities, Component, hookimpl
+
+
+@hookimpl
+def molgen_register_tensor_products(register: Callable[[Component], None]) -> None:
+    """Registers `gaunt` and `clebsch-gordan`."""
+    register(
+        Component(
+            name="gaunt",
+            summary="products of functions on the sphere: the Gaunt tensor product, five ways to compute it",
+            cite="Luo, Chen, Krishnapriyan 2024, ICLR, arXiv:2401.10216",
+            factory="molgen_gaunt.product:build",
+            config="molgen_gaunt.config:GauntConfig",
+            capabilities=Capabilities(symmetry="O3", smooth=True, double_backward=True, compile=True),
+        )
+    )
+    register(
+        Component(
+            name="clebsch-gordan",
+            summary="the reference: one Clebsch-Gordan contraction per path, by e3nn",
+            cite="Geiger, Smidt 2022, arXiv:2207.09453",
+            factory="molgen_gaunt.clebsch_gordan:build",
+            config="molgen_gaunt.config:ClebschGordanConfig",
+            capabilities=Capabilities(symmetry="O3", smooth=True, l_max=11, double_backward=True),
+        )
+    )

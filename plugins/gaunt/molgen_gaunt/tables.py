@@ -1,0 +1,73 @@
+"""Constant tables that keep float64 precision through every change of dtype, and memory that a loop over rows reuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["Fresh", "Memory", "Reused", "Tables"]
+
+
+class Tables(nn.Module):
+    """A module whose constants are made from float64 at whatever dtype and device it is moved to.
+
+    A plain buffer that was made in float32 keeps float32's digits after `module.double()`; these don't.
+    """
+
+    def __init__(self, dtype: torch.dtype, device: torch.device | str) -> None:
+        super().__init__()
+        self._masters: dict[str, NDArray[np.float64]] = {}
+        self.dtype, self.device = dtype, torch.device(device)
+
+    def constant(self, name: str, values: NDArray[Any]) -> None:
+        """A buffer `name`, of the module's dtype; integers stay integers."""
+        values = np.ascontiguousarray(values)
+        if values.dtype.kind == "f":
+            self._masters[name] = values
+            self.register_buffer(name, torch.as_tensor(values, dtype=self.dtype, device=self.device), persistent=False)
+        else:
+            self.register_buffer(name, torch.as_tensor(values, device=self.device), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Tables:
+        probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
+        super()._apply(fn, recurse)
+        if probe.dtype != self.dtype:
+            for name, values in self._masters.items():
+                setattr(self, name, torch.as_tensor(values, dtype=probe.dtype, device=probe.device))
+        self.dtype, self.device = probe.dtype, probe.device
+        return self
+
+
+class Memory(Protocol):
+    """Where a step of a computation puts its result: `out=memory("name", rows, columns)`."""
+
+    def __call__(self, name: str, *shape: int) -> Tensor | None: ...
+
+
+class Fresh:
+    """New memory for every result, as differentiation and compilation need it."""
+
+    def __call__(self, name: str, *shape: int) -> None:
+        return None
+
+
+class Reused:
+    """One block per name, kept from one chunk of rows to the next: it stays in the cache and is mapped once."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+        self.blocks: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        size = 1
+        for length in shape:
+            size *= length
+        block = self.blocks.get(name)
+        if block is None or len(block) < size:
+            block = self.blocks[name] = self.like.new_empty(size)
+        return block[:size].view(shape)
