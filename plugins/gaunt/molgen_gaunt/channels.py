@@ -53,7 +53,7 @@ def channels(irreps1: o3.Irreps, irreps2: o3.Irreps, irreps_out: o3.Irreps, *, m
     for place in (0, 1):
         if broadcast[place]:
             regular[place] = o3.Irreps([(1, ir) for ir in sides[place]])
-    return Channels(count, *regular, broadcast)
+    return Channels(count, regular[0], regular[1], regular[2], broadcast)
 
 
 def pad_index(irreps: o3.Irreps, layout: Channels, side: int) -> Tensor | None:
