@@ -8,6 +8,8 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from molgen.errors import ConfigError
+
 __all__ = ["Channels", "channels", "crop_index", "gather", "joined", "pad_index"]
 
 
@@ -20,7 +22,7 @@ class Channels:
         irreps1: C × each irrep of the first input, or 1 × each where it is broadcast.
         irreps2: of the second input likewise.
         irreps_out: C × each irrep of the output.
-        broadcast: whether the one function of the first, of the second input meets all channels; never both.
+        broadcast: whether the one function of the first, of the second input meets all channels.
     """
 
     count: int
@@ -44,16 +46,27 @@ def joined(irreps: o3.Irreps) -> dict[o3.Irrep, int]:
 
 
 def channels(irreps1: o3.Irreps, irreps2: o3.Irreps, irreps_out: o3.Irreps, *, mixed: bool = False) -> Channels:
-    """The channels of three sides; `mixed`: linear layers make C of each, and nothing is broadcast."""
+    """The channels of three sides; `mixed`: linear layers make C of each, and nothing is broadcast.
+
+    Raises:
+        ConfigError: an output with more channels than the inputs have.
+    """
     sides = [joined(irreps) for irreps in (irreps1, irreps2, irreps_out)]
-    count = max(max(side.values()) for side in sides)
-    single = [not mixed and count > 1 and max(side.values()) == 1 for side in sides[:2]]
-    broadcast = (single[0] and not single[1], single[1])  # of two single ones the first is copied to all channels
+    widths = [max(side.values()) for side in sides]
+    count = max(widths) if mixed else max(widths[:2])
+    if widths[2] > count:
+        raise ConfigError(
+            f"{irreps_out} has {widths[2]} channels, and the inputs {irreps1} and {irreps2} have {count}",
+            where="irreps_out",
+            expected=f"at most {count}",
+            remedy="set mode: fully-connected",
+        )
+    broadcast = tuple(not mixed and width == 1 < count for width in widths[:2])
     regular = [o3.Irreps([(count, ir) for ir in side]) for side in sides]
     for place in (0, 1):
         if broadcast[place]:
             regular[place] = o3.Irreps([(1, ir) for ir in sides[place]])
-    return Channels(count, regular[0], regular[1], regular[2], broadcast)
+    return Channels(count, regular[0], regular[1], regular[2], (broadcast[0], broadcast[1]))
 
 
 def pad_index(irreps: o3.Irreps, layout: Channels, side: int) -> Tensor | None:
@@ -63,13 +76,11 @@ def pad_index(irreps: o3.Irreps, layout: Channels, side: int) -> Tensor | None:
     """
     regular = (layout.irreps1, layout.irreps2)[side]
     starts = _starts(irreps)
-    copied = not layout.broadcast[side] and max(len(each) for each in starts.values()) == 1 < layout.count
     index: list[int] = []
     for multiplicity, ir in regular:
-        there = starts[ir] * (multiplicity if copied else 1)
-        for start in there:
+        for start in starts[ir]:
             index += range(start, start + ir.dim)
-        index += [irreps.dim] * ((multiplicity - len(there)) * ir.dim)
+        index += [irreps.dim] * ((multiplicity - len(starts[ir])) * ir.dim)
     return _unless_trivial(index, irreps.dim)
 
 

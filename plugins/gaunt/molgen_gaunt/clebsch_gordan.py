@@ -62,8 +62,9 @@ class ClebschGordan(TensorProduct):
     """Channel-wise tensor product, path by path, with e3nn's coefficients; the slow twin of the Gaunt product.
 
     Irreps that occur twice count as one with the sum of their channels, in order. With C the largest multiplicity of
-    the three, channel u of every irrep meets channel u of every other; an irrep with fewer channels has the first ones.
-    A side whose irreps all have one channel while C > 1 meets all channels.
+    the inputs, channel u of every irrep meets channel u of every other; an irrep with fewer channels has the first ones.
+    A side whose irreps all have one channel while C > 1 meets all channels. `mode: fully-connected` puts linear layers
+    on all three sides, with C the largest multiplicity of the three.
 
     Args:
         config: see :class:`ClebschGordanConfig`.
@@ -72,7 +73,7 @@ class ClebschGordan(TensorProduct):
         irreps_out: of the output; every one must be reached by a path.
 
     Raises:
-        ConfigError: an irrep of the output that no path reaches; l above 11.
+        ConfigError: an irrep of the output that no path reaches; more channels of it than the inputs have; l above 11.
 
     `weights: internal` and `external` hold one number per path and channel: [n_paths · C], in the order of `paths`.
 
