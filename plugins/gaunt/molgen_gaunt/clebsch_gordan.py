@@ -62,9 +62,9 @@ class ClebschGordan(TensorProduct):
     """Channel-wise tensor product, path by path, with e3nn's coefficients; the slow twin of the Gaunt product.
 
     Irreps that occur twice count as one with the sum of their channels, in order. With C the largest multiplicity of
-    the inputs, channel u of every irrep meets channel u of every other; an irrep with fewer channels has the first ones.
-    A side whose irreps all have one channel while C > 1 meets all channels. `mode: fully-connected` puts linear layers
-    on all three sides, with C the largest multiplicity of the three.
+    the inputs, channel u of every irrep meets channel u of every other; one with fewer channels has the first ones. A
+    side whose irreps all have one channel while C > 1 meets all channels. `mode: fully-connected` puts linear layers on
+    all three sides, with C the largest multiplicity of the three.
 
     Args:
         config: see :class:`ClebschGordanConfig`.
