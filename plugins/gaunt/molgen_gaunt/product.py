@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from e3nn import o3
@@ -42,23 +43,32 @@ class Term(Tables):
         self.form, self.method, self.precision = form, method, precision
         self.rows_per_row = max(slot.channels for slot in form.slots)
         self.engines = nn.ModuleDict()
-        self.engine(_NOMINAL_ROWS // self.rows_per_row)
+        self.chosen: dict[int, str] = {}
+        self.nominal = self._choose(_NOMINAL_ROWS // self.rows_per_row)
 
-    def engine(self, rows: int) -> Engine:
-        """What computes `rows` rows; made when first asked for."""
+    def _choose(self, rows: int) -> str:
+        """The method for about `rows` rows, its engine made when it is first asked for."""
         method = self.method
         if method == "auto":
             method = fastest(self.form, rows * self.rows_per_row, self.device, self.dtype)
         if method not in self.engines:
             self.engines[method] = engine_of(method, self.form, self.dtype, self.device, self.precision)
-        found = self.engines[method]
-        assert isinstance(found, Engine)
-        return found
+        return method
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Term:
+        super()._apply(fn, recurse)
+        self.chosen.clear()
+        return self
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """[B, width of slot 2] of [B, width of slot 0] and [B, width of slot 1]."""
-        rows = _NOMINAL_ROWS // self.rows_per_row if torch.compiler.is_compiling() else len(x)
-        return contract(x, y, self.engine(rows))
+        if torch.compiler.is_compiling():
+            return contract(x, y, self.engines[self.nominal])
+        size = len(x).bit_length()
+        method = self.chosen.get(size)
+        if method is None:
+            method = self.chosen[size] = self._choose(len(x))
+        return contract(x, y, self.engines[method])
 
 
 class GauntTensorProduct(TensorProduct):
@@ -106,6 +116,7 @@ class GauntTensorProduct(TensorProduct):
         self.config = config
         sides = [_read(irreps, name) for irreps, name in zip((irreps1, irreps2, irreps_out), _SIDES, strict=True)]
         self.irreps1, self.irreps2, self.irreps_out = sides
+        self._widths = self.irreps1.dim, self.irreps2.dim  # the compiler can't look into irreps
         self.channels = max(max(joined(side).values()) for side in sides)
         mixed = config.mode == "fully-connected"
         inner = [o3.Irreps([(self.channels, ir) for ir in joined(side)]) for side in sides] if mixed else sides
@@ -170,7 +181,7 @@ class GauntTensorProduct(TensorProduct):
 
     def _checked(self, x1: Tensor, x2: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         autocast = torch.is_autocast_enabled(self.device.type)
-        named = {"x1": (x1, self.irreps1.dim), "x2": (x2, self.irreps2.dim)}
+        named = {"x1": (x1, self._widths[0]), "x2": (x2, self._widths[1])}
         if self.weight_numel:
             if weights is None:
                 raise InputError("no weights", expected=f"[..., {self.weight_numel}], as `weights: external` asks")
