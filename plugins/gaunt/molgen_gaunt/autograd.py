@@ -5,6 +5,7 @@ The gradient of a product is a product of the same form, so the operation is its
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from molgen_gaunt.tables import Reused
 
 __all__ = ["contract"]
 
-_CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
+_CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
+_local = threading.local()  # memory for the chunks of this thread, a few times _CHUNK_BYTES at most
 
 
 def contract(x: Tensor, y: Tensor, engine: Engine) -> Tensor:
@@ -31,9 +33,9 @@ class _Contraction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, y: Tensor, engine: Engine, i: int, j: int) -> Tensor:
         chunk = _rows(engine, x)
+        memory = _memory(x)
         if len(x) <= chunk:
-            return engine.contract(x, y, i, j, memory=Reused(x))
-        memory = Reused(x)
+            return engine.contract(x, y, i, j, memory=memory)
         out = x.new_empty(len(x), engine.form.slots[3 - i - j].width)
         for start in range(0, len(x), chunk):
             part = slice(start, start + chunk)
@@ -82,7 +84,7 @@ class _Contraction(torch.autograd.Function):
 
 def _gradients(x: Tensor, y: Tensor, g: Tensor, engine: Engine, i: int, j: int) -> tuple[Tensor, Tensor]:
     chunk = max(1, _rows(engine, x) * 2 // 3)  # three functions are on the grid here, where a product has two
-    memory = Reused(x)
+    memory = _memory(x)
     if len(x) <= chunk:
         return engine.gradients(x, y, g, i, j, memory=memory)
     dx, dy = torch.empty_like(x), torch.empty_like(y)
@@ -95,3 +97,14 @@ def _gradients(x: Tensor, y: Tensor, g: Tensor, engine: Engine, i: int, j: int) 
 def _rows(engine: Engine, x: Tensor) -> int:
     bytes_per_row = engine.floats_per_row() * x.element_size()
     return max(1, _CHUNK_BYTES.get(x.device.type, _CHUNK_BYTES["cuda"]) // bytes_per_row)
+
+
+def _memory(x: Tensor) -> Reused:
+    """Memory of this thread on a CPU, where mapping pages anew costs as much as a small product; else new memory."""
+    if x.device.type != "cpu":
+        return Reused(x.dtype, x.device)
+    kept: dict[tuple[torch.dtype, bool], Reused] = _local.__dict__.setdefault("memory", {})
+    key = x.dtype, torch.is_inference_mode_enabled()  # what inference mode makes can't be written outside of it
+    if key not in kept:
+        kept[key] = Reused(x.dtype, x.device)
+    return kept[key]

@@ -116,7 +116,6 @@ class GauntTensorProduct(TensorProduct):
         self.config = config
         sides = [_read(irreps, name) for irreps, name in zip((irreps1, irreps2, irreps_out), _SIDES, strict=True)]
         self.irreps1, self.irreps2, self.irreps_out = sides
-        self._widths = self.irreps1.dim, self.irreps2.dim  # the compiler can't look into irreps
         self.channels = max(max(joined(side).values()) for side in sides)
         mixed = config.mode == "fully-connected"
         inner = [o3.Irreps([(self.channels, ir) for ir in joined(side)]) for side in sides] if mixed else sides
@@ -130,6 +129,8 @@ class GauntTensorProduct(TensorProduct):
             self.degree_weights = DegreeWeights(inner, config.rank, internal=config.weights == "internal")
             self.weight_numel = 0 if config.weights == "internal" else self.degree_weights.numel
             inner = self.degree_weights.weighted
+        # the compiler can't look into irreps
+        self._widths = self.irreps1.dim, self.irreps2.dim, self.weight_numel
         self.terms = nn.ModuleList(Term(form, config.method, config.precision) for form in _forms(config, *inner))
 
     @property
@@ -159,19 +160,33 @@ class GauntTensorProduct(TensorProduct):
         Raises:
             InputError: a wrong last dimension, weights too many or too few, mixed dtypes or devices.
         """
-        with torch.autocast(self.device.type, enabled=False):
-            x1, x2, weights = self._checked(x1, x2, weights)
-            if self.mix:
-                x1, x2 = self.mix[0](x1), self.mix[1](x2)
-            given = [x1, x2] if weights is None else [x1, x2, weights]
-            leading = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in given))
-            x1, x2, *rest = (t.expand(*leading, t.shape[-1]).reshape(-1, t.shape[-1]) for t in given)
-            if self.degree_weights is None:
-                out = self._product(x1, x2)
-            else:
-                out = self.degree_weights(x1, x2, rest[0] if rest else None, self._product)
-            out = out.view(*leading, out.shape[-1])
-            return self.mix[2](out) if self.mix else out
+        x1, x2, weights = self._checked(x1, x2, weights)
+        if torch.is_autocast_enabled(self.device.type):
+            with torch.autocast(self.device.type, enabled=False):
+                return self._forward(x1, x2, weights)
+        return self._forward(x1, x2, weights)
+
+    def _forward(self, x1: Tensor, x2: Tensor, weights: Tensor | None) -> Tensor:
+        if self.mix:
+            x1, x2 = self.mix[0](x1), self.mix[1](x2)
+        given = [x1, x2] if weights is None else [x1, x2, weights]
+        leading = x1.shape[:-1]
+        if any(tensor.shape[:-1] != leading for tensor in given):
+            try:
+                leading = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in given))
+            except RuntimeError as error:
+                shapes = " and ".join(str(tuple(tensor.shape)) for tensor in given)
+                raise InputError(
+                    f"the shapes {shapes} don't broadcast", expected="leading dimensions that are equal or 1"
+                ) from error
+            given = [tensor.expand(*leading, tensor.shape[-1]) for tensor in given]
+        x1, x2, *rest = (tensor.reshape(-1, tensor.shape[-1]) for tensor in given)
+        if self.degree_weights is None:
+            out = self._product(x1, x2)
+        else:
+            out = self.degree_weights(x1, x2, rest[0] if rest else None, self._product)
+        out = out.view(*leading, out.shape[-1])
+        return self.mix[2](out) if self.mix else out
 
     def _product(self, x1: Tensor, x2: Tensor) -> Tensor:
         out = self.terms[0](x1, x2)
@@ -180,37 +195,40 @@ class GauntTensorProduct(TensorProduct):
         return out
 
     def _checked(self, x1: Tensor, x2: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        autocast = torch.is_autocast_enabled(self.device.type)
-        named = {"x1": (x1, self._widths[0]), "x2": (x2, self._widths[1])}
-        if self.weight_numel:
+        widths = self._widths
+        if (weights is None) != (self.weight_numel == 0):
+            asked = f"weights: {self.config.weights}"
             if weights is None:
-                raise InputError("no weights", expected=f"[..., {self.weight_numel}], as `weights: external` asks")
-            named["weights"] = (weights, self.weight_numel)
-        elif weights is not None:
+                raise InputError("no weights", where=asked, expected=f"weights of shape [..., {self.weight_numel}]")
+            raise InputError("weights that are not asked for", where=asked, remedy="set `weights: external`")
+        given = (x1, x2) if weights is None else (x1, x2, weights)
+        first = self._first
+        for place, (tensor, width) in enumerate(zip(given, widths, strict=False)):
+            if tensor.shape[-1:] != (width,) or tensor.dtype != first.dtype or tensor.device != first.device:
+                self._refuse(place, tensor, width)
+        converted = [tensor if tensor.dtype == first.dtype else tensor.to(first.dtype) for tensor in given]
+        return converted[0], converted[1], converted[2] if weights is not None else None
+
+    def _refuse(self, place: int, tensor: Tensor, width: int) -> None:
+        """Says what doesn't fit, unless it is a floating dtype while autocast chooses dtypes."""
+        name = ("x1", "x2", "weights")[place]
+        if tensor.shape[-1:] != (width,):
+            irreps = "" if place == 2 else f" of {(self.irreps1, self.irreps2)[place]}"
             raise InputError(
-                "unexpected weights", where=f"weights: {self.config.weights}", remedy="set `weights: external`"
+                f"the shape is {tuple(tensor.shape)}", where=name, expected=f"a last dimension of {width}{irreps}"
             )
-        result = []
-        for name, (tensor, width) in named.items():
-            if tensor.shape[-1:] != (width,):
-                irreps = f" of {getattr(self, 'irreps' + name[1])}" if name != "weights" else ""
-                raise InputError(
-                    f"the shape is {tuple(tensor.shape)}", where=name, expected=f"a last dimension of {width}{irreps}"
-                )
-            if tensor.device != self.device:
-                raise InputError(
-                    f"{name} is on {tensor.device}",
-                    expected=f"{self.device}, where the product is",
-                    remedy="move either by .to(device)",
-                )
-            if tensor.dtype != self.dtype and not (autocast and tensor.is_floating_point()):
-                raise InputError(
-                    f"{name} is {tensor.dtype}",
-                    expected=f"{self.dtype}, the product's dtype",
-                    remedy="convert either by .to(dtype)",
-                )
-            result.append(tensor.to(self.dtype))
-        return result[0], result[1], result[2] if len(result) == 3 else None
+        if tensor.device != self.device:
+            raise InputError(
+                f"{name} is on {tensor.device}",
+                expected=f"{self.device}, where the product is",
+                remedy="move either by .to(device)",
+            )
+        if not (torch.is_autocast_enabled(self.device.type) and tensor.is_floating_point()):
+            raise InputError(
+                f"{name} is {tensor.dtype}",
+                expected=f"{self.dtype}, the product's dtype",
+                remedy="convert either by .to(dtype)",
+            )
 
 
 _SIDES = ("irreps1", "irreps2", "irreps_out")
@@ -258,7 +276,11 @@ def _forms(config: GauntConfig, irreps1: o3.Irreps, irreps2: o3.Irreps, irreps_o
                 if not reached:
                     continue
                 slope = {l: 1 / math.sqrt(l * (l + 1)) for l in range(1, 1000)} if odd and component else {}
-                scales = [slope, slope, {ir.l: scale for ir, scale in out_scale.items() if natural(ir.l, ir.p) == kind3}]
+                scales = [
+                    slope,
+                    slope,
+                    {ir.l: scale for ir, scale in out_scale.items() if natural(ir.l, ir.p) == kind3},
+                ]
                 slots = [
                     slot_of(irreps, naturals=kind, channels=c, scale=scale)
                     for irreps, kind, c, scale in zip(

@@ -33,6 +33,16 @@ class Tables(nn.Module):
         else:
             self.register_buffer(name, torch.as_tensor(values, device=self.device), persistent=False)
 
+    def table(self, name: str) -> Tensor:
+        """A constant; without the search that attributes of modules take, which small products would notice."""
+        found = self._buffers[name]
+        assert found is not None
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is a constant of this name."""
+        return name in self._buffers
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Tables:
         probe = fn(torch.empty(0, dtype=self.dtype, device=self.device))
         super()._apply(fn, recurse)
@@ -59,8 +69,8 @@ class Fresh:
 class Reused:
     """One block per name, kept from one chunk of rows to the next: it stays in the cache and is mapped once."""
 
-    def __init__(self, like: Tensor) -> None:
-        self.like = like
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype, self.device = dtype, device
         self.blocks: dict[str, Tensor] = {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
@@ -68,6 +78,13 @@ class Reused:
         for length in shape:
             size *= length
         block = self.blocks.get(name)
-        if block is None or len(block) < size:
-            block = self.blocks[name] = self.like.new_empty(size)
-        return block[:size].view(shape)
+        if block is None or block.numel() < size:
+            block = self.blocks[name] = torch.empty(size, dtype=self.dtype, device=self.device)
+        return block.as_strided(shape, _strides(shape))
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    strides = [1]
+    for length in shape[:0:-1]:
+        strides.append(strides[-1] * length)
+    return strides[::-1]

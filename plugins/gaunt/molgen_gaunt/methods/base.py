@@ -69,22 +69,20 @@ class Engine(Tables):
 
     def pack(self, x: Tensor, s: int, memory: Memory, key: str, name: str = "") -> Tensor:
         """[B·channels, packed] of x [B, width]."""
-        take = getattr(self, f"take{name}{s}")
+        take = self.table(f"take{name}{s}")
         channels = self.form.slots[s].channels
         packed = torch.index_select(x, 1, take, out=memory(key, len(x), len(take)))
-        mask = getattr(self, f"mask{name}{s}", None)
-        if mask is not None:
-            packed = torch.mul(packed, mask, out=memory(key, len(x), len(take)))
+        if self.has(mask := f"mask{name}{s}"):
+            packed = torch.mul(packed, self.table(mask), out=memory(key, len(x), len(take)))
         return packed.view(len(x) * channels, len(take) // channels)
 
     def unpack(self, packed: Tensor, s: int, out: Tensor | None) -> Tensor:
         """[B, width] of [B·channels, packed], zero where the slot has no components."""
         slot = self.form.slots[s]
         rows = packed.reshape(packed.shape[0] // slot.channels, slot.channels * packed.shape[1])
-        put = getattr(self, f"put{s}", None)
-        if put is not None:
-            return torch.index_select(rows, 1, put, out=out)
-        to, source = getattr(self, f"put_to{s}"), getattr(self, f"put_from{s}")
+        if self.has(put := f"put{s}"):
+            return torch.index_select(rows, 1, self.table(put), out=out)
+        to, source = self.table(f"put_to{s}"), self.table(f"put_from{s}")
         base = rows.new_zeros(len(rows), slot.width) if out is None else out.zero_()
         if out is None:
             return base.index_copy(1, to, rows.index_select(1, source))

@@ -76,7 +76,7 @@ class Direct(Engine):
         shared = [s for s in (i, j) if self.form.slots[s].channels < C]
         if len(shared) == 1:
             one, many, s = (f, g, i) if shared[0] == i else (g, f, j)
-            matrix = torch.mm(one, getattr(self, f"matrix{s}_{i + j - s}"))
+            matrix = torch.mm(one, self.table(f"matrix{s}_{i + j - s}"))
             products = torch.bmm(many.view(rows, C, -1), matrix.view(rows, many.shape[1], self.sizes[k]))
             return self.unpack(products.view(rows * C, self.sizes[k]), k, out)
         if self.form.slots[k].channels < C and not shared:  # the sum over channels comes before the table
@@ -85,6 +85,6 @@ class Direct(Engine):
             pairs = torch.mul(f[:, :, None], g[:, None, :], out=memory("pairs", len(f), f.shape[1], g.shape[1]))
         size = self.sizes[i] * self.sizes[j]
         packed = torch.mm(
-            pairs.view(-1, size), getattr(self, f"pairs{k}"), out=memory("packed", pairs.numel() // size, self.sizes[k])
+            pairs.view(-1, size), self.table(f"pairs{k}"), out=memory("packed", pairs.numel() // size, self.sizes[k])
         )
         return self.unpack(packed, k, out)

@@ -99,7 +99,7 @@ class Fourier(OnGrid):
         for name in ("slope", "around") if slopes else ("values",):
             packed = self.pack(x, s, memory, f"packed{name}", "" if name == "values" else name)
             rows = packed.view(len(packed), 2 * orders, degrees).transpose(0, 1)
-            spectrum = torch.bmm(rows, getattr(self, f"{name}{s}"))  # [m and part, rows, N_θ]
+            spectrum = torch.bmm(rows, self.table(f"{name}{s}"))  # [m and part, rows, N_θ]
             spectrum = spectrum.view(orders, 2, -1, self.sizes[0]).permute(2, 3, 0, 1).contiguous()
             fields.append(torch.fft.irfft2(torch.view_as_complex(spectrum), s=self.sizes, norm="forward"))
         return tuple(fields)
@@ -118,5 +118,5 @@ class Fourier(OnGrid):
         orders, degrees = self.lengths[s]
         spectrum = torch.fft.rfft2(values, norm="forward")[:, : self.band + 1, :orders]
         parts = torch.view_as_real(spectrum).permute(2, 3, 0, 1).reshape(2 * orders, -1, self.band + 1)
-        by_m = torch.bmm(parts, getattr(self, f"analyse{s}"))  # [m and part, rows, degrees]
+        by_m = torch.bmm(parts, self.table(f"analyse{s}"))  # [m and part, rows, degrees]
         return self.unpack(by_m.transpose(0, 1).reshape(-1, 2 * orders * degrees), s, out)

@@ -63,7 +63,7 @@ class Grid(OnGrid):
             [
                 torch.mm(
                     packed[:, a:b],
-                    getattr(self, f"{name}{s}_{c}"),
+                    self.table(f"{name}{s}_{c}"),
                     out=memory(f"{key}{name}{c}", len(packed), self.points),
                 )
                 for c, (a, b) in enumerate(self.parts[s])
@@ -101,10 +101,10 @@ class Grid(OnGrid):
         """See OnGrid."""
         packed = memory("packed", len(values[0]), self.parts[s][-1][1])
         if packed is None:
-            packed = torch.cat([v @ getattr(self, f"analyse{s}_{c}") for c, v in enumerate(values)], 1)
+            packed = torch.cat([v @ self.table(f"analyse{s}_{c}") for c, v in enumerate(values)], 1)
         else:
             for c, (a, b) in enumerate(self.parts[s]):
-                torch.mm(values[c], getattr(self, f"analyse{s}_{c}"), out=packed[:, a:b])
+                torch.mm(values[c], self.table(f"analyse{s}_{c}"), out=packed[:, a:b])
         return self.unpack(packed, s, out)
 
 

@@ -87,29 +87,27 @@ def _jet(x0, x1, table, p, P: tl.constexpr, N0: tl.constexpr, N1: tl.constexpr, 
 
 
 @triton.jit
-def _multiply(f, g, TWO: tl.constexpr, ODD: tl.constexpr):
+def _multiply(f0, f1, fa0, fa1, g0, g1, ga0, ga1, TWO: tl.constexpr, ODD: tl.constexpr):
     """Values of the product of two jets, of each class; odd: of the bracket, which changes the classes' places."""
     if ODD:
         if TWO:
-            h1 = f[0] * g[2] + f[1] * g[3] - f[2] * g[0] - f[3] * g[1]
-            h0 = f[0] * g[3] + f[1] * g[2] - f[2] * g[1] - f[3] * g[0]
+            h1 = f0 * ga0 + f1 * ga1 - fa0 * g0 - fa1 * g1
+            h0 = f0 * ga1 + f1 * ga0 - fa0 * g1 - fa1 * g0
         else:
-            h0 = f[0] * g[2] - f[2] * g[0]
+            h0 = f0 * ga0 - fa0 * g0
             h1 = h0
     else:
         if TWO:
-            h0 = f[0] * g[0] + f[1] * g[1]
-            h1 = f[0] * g[1] + f[1] * g[0]
+            h0 = f0 * g0 + f1 * g1
+            h1 = f0 * g1 + f1 * g0
         else:
-            h0 = f[0] * g[0]
+            h0 = f0 * g0
             h1 = h0
     return h0, h1
 
 
 @triton.jit
-def _analyse(
-    h0, h1, z0, z1, table, p, P: tl.constexpr, N0: tl.constexpr, N1: tl.constexpr, PRECISION: tl.constexpr
-):
+def _analyse(h0, h1, z0, z1, table, p, P: tl.constexpr, N0: tl.constexpr, N1: tl.constexpr, PRECISION: tl.constexpr):
     """Sums z [R, N] with the share of the points p added."""
     z0 += _dot(h0, tl.load(table + tl.arange(0, N0)[None, :] * P + p[:, None]), PRECISION)
     if N1 > 0:
@@ -144,9 +142,9 @@ def contraction(
         y0, y1 = _take(y, y_places, b * y_width, v if Y_MANY else v * 0, live, Y0, Y1, Y_STEPS)
         for start in range(0, P, G):
             p = start + tl.arange(0, G)
-            f = _jet(x0, x1, x_synthesis, p, P, X0, X1, ODD, PRECISION)
-            g = _jet(y0, y1, y_synthesis, p, P, Y0, Y1, ODD, PRECISION)
-            h0, h1 = _multiply(f, g, TWO, ODD)
+            f0, f1, fa0, fa1 = _jet(x0, x1, x_synthesis, p, P, X0, X1, ODD, PRECISION)
+            g0, g1, ga0, ga1 = _jet(y0, y1, y_synthesis, p, P, Y0, Y1, ODD, PRECISION)
+            h0, h1 = _multiply(f0, f1, fa0, fa1, g0, g1, ga0, ga1, TWO, ODD)
             z0, z1 = _analyse(h0, h1, z0, z1, z_analysis, p, P, Z0, Z1, PRECISION)
     _put(z, z_places, b * z_width, u, live, z0, z1, Z0, Z1, Z_STEPS)
 
@@ -179,19 +177,19 @@ def gradient(
         z0, z1 = _take(z, z_places, b * z_width, v if Z_MANY else v * 0, live, Z0, Z1, Z_STEPS)
         for start in range(0, P, G):
             p = start + tl.arange(0, G)
-            f = _jet(x0, x1, x_synthesis, p, P, X0, X1, ODD, PRECISION)
-            g = _jet(y0, y1, y_synthesis, p, P, Y0, Y1, ODD, PRECISION)
-            h = _jet(z0, z1, z_synthesis, p, P, Z0, Z1, ODD, PRECISION)
-            gh0, gh1 = _multiply(g, h, TWO, ODD)
+            f0, f1, fa0, fa1 = _jet(x0, x1, x_synthesis, p, P, X0, X1, ODD, PRECISION)
+            g0, g1, ga0, ga1 = _jet(y0, y1, y_synthesis, p, P, Y0, Y1, ODD, PRECISION)
+            h0, h1, ha0, ha1 = _jet(z0, z1, z_synthesis, p, P, Z0, Z1, ODD, PRECISION)
+            gh0, gh1 = _multiply(g0, g1, ga0, ga1, h0, h1, ha0, ha1, TWO, ODD)
             dx0, dx1 = _analyse(gh0, gh1, dx0, dx1, x_analysis, p, P, X0, X1, PRECISION)
-            hf0, hf1 = _multiply(h, f, TWO, ODD)
+            hf0, hf1 = _multiply(h0, h1, ha0, ha1, f0, f1, fa0, fa1, TWO, ODD)
             dy0, dy1 = _analyse(hf0, hf1, dy0, dy1, y_analysis, p, P, Y0, Y1, PRECISION)
         if TURNS > 1 and X_MANY:
             _put(dx, x_places, b * x_width, v, live, dx0, dx1, X0, X1, X_STEPS)
-            dx0, dx1 = dx0 * 0, dx1 * 0
+            dx0, dx1 = tl.zeros_like(dx0), tl.zeros_like(dx1)
         if TURNS > 1 and Y_MANY:
             _put(dy, y_places, b * y_width, v, live, dy0, dy1, Y0, Y1, Y_STEPS)
-            dy0, dy1 = dy0 * 0, dy1 * 0
+            dy0, dy1 = tl.zeros_like(dy0), tl.zeros_like(dy1)
     if TURNS == 1 or not X_MANY:
         _put(dx, x_places, b * x_width, u, live, dx0, dx1, X0, X1, X_STEPS)
     if TURNS == 1 or not Y_MANY:

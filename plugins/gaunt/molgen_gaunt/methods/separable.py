@@ -64,8 +64,8 @@ class Separable(OnGrid):
         by_m = packed.view(rows, m, l).transpose(0, 1)
         fields = []
         for name in ("slope", "around") if slopes else ("values",):
-            series = torch.bmm(by_m, getattr(self, f"{name}{s}"), out=memory("series", m, rows, n))
-            phase = getattr(self, f"{name}_phase{s}")
+            series = torch.bmm(by_m, self.table(f"{name}{s}"), out=memory("series", m, rows, n))
+            phase = self.table(f"{name}_phase{s}")
             fields.append(torch.mm(phase, series.view(m, rows * n), out=memory(f"{key}{name}", self.around, rows * n)))
         return tuple(fields)
 
@@ -87,8 +87,8 @@ class Separable(OnGrid):
         """See OnGrid."""
         m, l = self.lengths[s]
         rows, n = values.shape[1] // self.rings, self.rings
-        series = torch.mm(getattr(self, f"project{s}"), values, out=memory("series", m, rows * n))
-        by_m = torch.bmm(series.view(m, rows, n), getattr(self, f"analyse{s}"), out=memory("by_m", m, rows, l))
+        series = torch.mm(self.table(f"project{s}"), values, out=memory("series", m, rows * n))
+        by_m = torch.bmm(series.view(m, rows, n), self.table(f"analyse{s}"), out=memory("by_m", m, rows, l))
         packed = by_m.transpose(0, 1)
         place = memory("packed", rows, m, l)
         packed = packed.contiguous() if place is None else place.copy_(packed)

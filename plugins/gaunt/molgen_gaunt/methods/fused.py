@@ -1,0 +1,217 @@
+"""The grid without its memory: a Triton kernel goes through the points in pieces and never writes their values.
+
+For float32 on a GPU. Every other dtype, and what `torch.compile` traces, is computed by `grid`, to the same result.
+Higher derivatives are contractions of the same form, hence the same kernel with its arguments in other places. Sums go
+in one order whatever autotuning chooses, and nothing is added atomically: results repeat bit for bit.
+
+To try it without a GPU set TRITON_INTERPRET=1 before Python starts; it is slow.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from importlib.util import find_spec
+from typing import Any, Final, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from molgen.errors import ConfigError
+from molgen_gaunt.config import Precision
+from molgen_gaunt.form import Form, Slot
+from molgen_gaunt.harmonics import components, gradients, harmonics
+from molgen_gaunt.methods.base import Engine, Order
+from molgen_gaunt.methods.grid import Grid
+from molgen_gaunt.quadrature import Rule, sphere_rule, symmetry_class
+from molgen_gaunt.tables import Memory
+
+__all__ = ["Fused"]
+
+_TRITON_NAMES: Final = {"float32": "ieee", "3xtf32": "tf32x3", "tf32": "tf32", "bfloat16": "bfloat16"}
+_SYMMETRIES: Final = ("none", "inversion")  # of one and of two classes
+_SMALLEST: Final = 16  # extent of a matrix product in Triton; all extents are powers of two
+
+
+class Fused(Engine):
+    """See the module.
+
+    Args:
+        form: what to compute.
+        dtype: of inputs and results; all but float32 are computed by `grid`.
+        device: of inputs and results.
+        precision: of the matrix products: `float32`, `3xtf32` (three products on tensor cores, about as exact),
+            `tf32` (relative error 5e-4) or `bfloat16` (4e-3); sums are float32's in all of them.
+        symmetry: `none` or `inversion` (half the points, and components in two classes); by default what is less work.
+
+    Raises:
+        ConfigError: Triton is not installed, or a precision or symmetry is unknown; when contracting in float32, there
+            is neither a CUDA device nor Triton's interpreter.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        precision: Precision = "float32",
+        symmetry: str | None = None,
+    ) -> None:
+        super().__init__(form, dtype, device)
+        if find_spec("triton") is None:
+            raise ConfigError(
+                "method fused needs Triton, which is not installed",
+                remedy="pip install 'molgen-gaunt[fused]', or choose method grid, which computes the same",
+            )
+        _expect("precision", precision, get_args(Precision))
+        _expect("symmetry", symmetry, (None, *_SYMMETRIES))
+        self.precision = precision
+        self.grid = Grid(form, dtype, device)
+        plans = [_Plan(form, each) for each in (_SYMMETRIES if symmetry is None else (symmetry,))]
+        self.plan = min(plans, key=lambda plan: plan.operations())
+        for s, slot in enumerate(form.slots):
+            order = self.plan.orders[s]
+            self.constant(f"places{s}", self._places(slot, order))
+            there = order >= 0
+            theta, phi, weight = self.plan.rule
+            scale = slot.scale_of_components[:, None]
+            values = harmonics(slot.degrees, theta, phi) * scale
+            at_points = [table * scale for table in gradients(slot.degrees, theta, phi)] if form.odd else [values]
+            synthesis = np.zeros((len(at_points), self.plan.points, len(order)))
+            synthesis[:, : len(theta), there] = np.stack(at_points)[:, order[there]].transpose(0, 2, 1)
+            analysis = np.zeros((len(order), self.plan.points))
+            analysis[there, : len(theta)] = (values * weight)[order[there]]
+            self.constant(f"synthesis{s}", synthesis)
+            self.constant(f"analysis{s}", analysis)
+        self.full = [len(np.unique(slot.positions[slot.positions >= 0])) == slot.width for slot in form.slots]
+
+    def floats_per_row(self) -> int:
+        """See Engine: one, for a kernel keeps nothing and takes any number of rows."""
+        return 1 if self.dtype == torch.float32 else self.grid.floats_per_row()
+
+    def contract(
+        self, x: Tensor, y: Tensor, i: int, j: int, *, memory: Memory | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """See Engine."""
+        if self._left_to_grid():
+            return self.grid.contract(x, y, i, j, memory=memory, out=out)
+        if self.form.odd and (j - i) % 3 != 1:  # the odd form changes its sign when two arguments change places
+            x, y, i, j = y, x, j, i
+        k = 3 - i - j
+        z = out if out is not None and out.is_contiguous() else self._result(x, k)
+        if out is z and not self.full[k]:
+            z.zero_()
+        tables = [self._table("synthesis", i), self._table("synthesis", j), self._table("analysis", k)]
+        alone = self.form.slots[k].channels < self.channels
+        self._launch("contraction", [x.contiguous(), y.contiguous(), z], tables, (i, j, k), looping=alone)
+        return z if out is None or out is z else out.copy_(z)
+
+    def gradients(self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory) -> tuple[Tensor, Tensor]:
+        """See Engine; both in one pass over the points."""
+        if self._left_to_grid():
+            return self.grid.gradients(x, y, g, i, j, memory=memory)
+        if self.form.odd and (j - i) % 3 != 1:
+            dy, dx = self.gradients(y, x, g, j, i, memory=memory)
+            return dx, dy
+        k = 3 - i - j
+        dx, dy = self._result(x, i), self._result(y, j)
+        tables = [self._table("synthesis", s) for s in (i, j, k)] + [self._table("analysis", s) for s in (i, j)]
+        alone = any(self.form.slots[s].channels < self.channels for s in (i, j))
+        tensors = [x.contiguous(), y.contiguous(), g.contiguous(), dx, dy]
+        self._launch("gradient", tensors, tables, (i, j, k), looping=alone)
+        return dx, dy
+
+    def work(self, rows: int, *, backward: bool = False) -> tuple[int, int]:
+        """Least bytes of memory traffic, and operations done, for a product of so many rows or for its two gradients.
+
+        Bytes: each component that is there, read or written once. Operations: of all matrix products, padding included;
+        3xtf32 does each three times, which is not counted.
+        """
+        there = [int((slot.positions >= 0).sum()) for slot in self.form.slots]
+        components_moved = sum(there) + (there[0] + there[1] if backward else 0)
+        return 4 * rows * components_moved, rows * self.channels * self.plan.operations(backward=backward)
+
+    def _left_to_grid(self) -> bool:
+        # the compiler differentiates what it traces, and can't look into a kernel
+        return self.dtype != torch.float32 or torch.compiler.is_compiling()
+
+    def _table(self, name: str, s: int) -> Tensor:
+        table: Tensor = getattr(self, f"{name}{s}")
+        return table
+
+    def _result(self, like: Tensor, s: int) -> Tensor:
+        make = like.new_empty if self.full[s] else like.new_zeros
+        return make(len(like), self.form.slots[s].width)
+
+    def _places(self, slot: Slot, order: Order) -> NDArray[np.int32]:
+        """[3, T] first position, step and channels of each component if they stand so, else [channels, T] positions."""
+        places = np.where(order < 0, -1, slot.positions[:, order])
+        count = (places >= 0).sum(0)
+        step = places[1] - places[0] if len(places) > 1 else np.zeros_like(count)
+        step = np.where(count > 1, step, 0)
+        u = np.arange(len(places))[:, None]
+        stepwise = np.where(u < count, places[0] + u * step, -1)
+        return (np.stack([places[0], step, count]) if (stepwise == places).all() else places).astype(np.int32)
+
+    def _launch(
+        self, name: str, tensors: list[Tensor], tables: list[Tensor], order: tuple[int, int, int], *, looping: bool
+    ) -> None:
+        from molgen_gaunt.methods import kernels
+
+        x = tensors[0]
+        if not kernels.INTERPRETED and x.device.type != "cuda":
+            raise ConfigError(
+                "method fused computes on a CUDA device only",
+                where=f"inputs on {x.device}",
+                remedy="choose method grid, which computes the same, or set TRITON_INTERPRET=1 to test the kernel here",
+            )
+        rows = len(x)
+        if rows == 0:
+            return
+        slots = [self.form.slots[s] for s in order]
+        places = [self._table("places", s) for s in order]
+        options: dict[str, Any] = {"CHANNELS": self.channels, "P": self.plan.points, "ODD": self.form.odd}
+        for letter, s, slot, where in zip("XYZ", order, slots, places, strict=True):
+            options[f"{letter}0"], options[f"{letter}1"] = self.plan.sizes[s]
+            options[f"{letter}_MANY"] = slot.channels == self.channels
+            options[f"{letter}_STEPS"] = bool(self._steps[s])
+        options["PRECISION"] = _TRITON_NAMES[self.precision]
+        programs = rows if looping else rows * self.channels
+        with nullcontext() if kernels.INTERPRETED else torch.cuda.device(x.device):
+            kernels.launch(name, programs, [*tensors, *places, *tables, rows, *(slot.width for slot in slots)], options)
+
+
+class _Plan:
+    """Points and padded classes of components, by one symmetry of the quadrature."""
+
+    def __init__(self, form: Form, symmetry: str) -> None:
+        self.symmetry = symmetry
+        self.odd = form.odd
+        self.rule: Rule = sphere_rule(form.degree, symmetry)
+        self.points = -(-len(self.rule.theta) // _SMALLEST) * _SMALLEST
+        self.sizes: list[tuple[int, int]] = []
+        self.orders: list[Order] = []
+        for slot in form.slots:
+            group = np.array([symmetry_class(l, m, symmetry) for l, m in components(slot.degrees)])
+            members = [np.flatnonzero(group == c) for c in range(1 if symmetry == "none" else 2)]
+            sizes = [max(_SMALLEST, 1 << (len(each) - 1).bit_length()) for each in members]
+            self.sizes.append((sizes[0], sizes[1] if len(sizes) > 1 else 0))
+            padded = [
+                np.pad(each, (0, n - len(each)), constant_values=-1) for each, n in zip(members, sizes, strict=True)
+            ]
+            self.orders.append(np.concatenate(padded))
+
+    def operations(self, *, backward: bool = False) -> int:
+        """Of the matrix products of one channel of one row."""
+        first, second, last = (sum(sizes) for sizes in self.sizes)
+        tables = 2 if self.odd else 1
+        if backward:
+            return 2 * self.points * (tables * (first + second + last) + first + second)
+        return 2 * self.points * (tables * (first + second) + last)
+
+
+def _expect(what: str, given: object, known: tuple[object, ...]) -> None:
+    if given not in known:
+        names = ", ".join(str(each) for each in known if each is not None)
+        raise ConfigError(f"unknown {what} {given!r}", where="method fused", expected=names)
