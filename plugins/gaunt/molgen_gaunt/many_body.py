@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from molgen.errors import ConfigError, InputError
 from molgen_gaunt.form import Slot, natural, slot_of
 from molgen_gaunt.harmonics import Array, components
+from molgen_gaunt.power_sums import PowerSum, Product, ProductTables
 from molgen_gaunt.powers import OnSphere, Pairwise, Sphere
 from molgen_gaunt.recompute import SHARED, call
-from molgen_gaunt.tables import Memory, Tables
 
 __all__ = ["ManyBodyProduct", "mean_squares"]
 
@@ -98,11 +98,9 @@ class ManyBodyProduct(nn.Module):
             sphere = Pairwise((source, target), correlation, dtype, device)
         else:
             sphere = OnSphere(self.method, (source, target), correlation, dtype, device)
-        sharing = {"none": None, "internal": SHARED, "external": "weights"}[weights]
-        scale = _scales(source, target, self.paths, normalization)
-        self._sum = _PowerSum(sphere, self.paths, scale, sharing)
-        self._shared = _PowerSum(sphere, self.paths, scale, SHARED) if weights == "external" else self._sum
-        self._product = _Product(sphere, source, target, normalization)
+        kind = {"none": None, "internal": SHARED, "external": "weights"}[weights]
+        self._sum = PowerSum(sphere, self.paths, _scales(source, target, self.paths, normalization), kind)
+        self._products = ProductTables(sphere, _product_scales(source, target, correlation, normalization))
         numel = len(self.paths) * self.channels if weights != "none" else 0
         self.weight_numel = numel if weights == "external" else 0
         if weights == "internal":
@@ -118,7 +116,11 @@ class ManyBodyProduct(nn.Module):
         Raises:
             InputError: a wrong last dimension, weights too many or too few, mixed dtypes or devices.
         """
-        wanted = self.weight_numel
+        kind, wanted = x.device.type, self.weight_numel
+        if torch.is_autocast_enabled(kind):  # tables of half precision would cost equivariance
+            with torch.autocast(kind, enabled=False):
+                dtype = self._sum.dtype
+                return self(x.to(dtype), weights if weights is None else weights.to(dtype))
         if (weights is None) != (wanted == 0):
             raise InputError(
                 f"weights are {'missing' if weights is None else 'given'}",
@@ -129,17 +131,10 @@ class ManyBodyProduct(nn.Module):
         given = {"x": (x, self.irreps_in.dim, f" ({self.irreps_in})")}
         if weights is not None:
             given["weights"] = (weights, wanted, f" ({len(self.paths)} paths × {self.channels} channels)")
-        kind = x.device.type
-        with torch.autocast(kind, enabled=False):  # tables of half precision would cost equivariance
-            tensors, leading = self._rows(given)
-            if weights is None:
-                own = (self.weights,) if self.weighted == "internal" else ()
-                out = call(self._sum, tensors[0], *own)
-            elif weights.ndim == 1:
-                out = call(self._shared, *tensors)
-            else:
-                out = call(self._sum, *tensors)
-        return out.reshape(*leading, self.irreps_out.dim)
+        rows, leading = self._rows(given)
+        if self.weighted == "internal":
+            rows.append(self.weights)
+        return call(self._sum, *rows).view(*leading, self.irreps_out.dim)
 
     def product_of(self, *factors: Tensor) -> Tensor:
         """[..., irreps_out.dim] of the product of different factors, each [..., irreps_in.dim], without weights.
@@ -152,27 +147,31 @@ class ManyBodyProduct(nn.Module):
         """
         if not 2 <= len(factors) <= self.correlation:
             raise InputError(
-                f"{len(factors)} factors", where="product_of", expected=f"2 to {self.correlation}, the correlation"
+                f"product_of takes factors, and got {len(factors)}",
+                expected=f"2 to {self.correlation}, the correlation",
+                remedy="build the product with a higher correlation" if len(factors) > 1 else None,
             )
-        given = {f"x{i}": (x, self.irreps_in.dim, f" ({self.irreps_in})") for i, x in enumerate(factors, 1)}
-        with torch.autocast(factors[0].device.type, enabled=False):
-            tensors, leading = self._rows(given)
-            out = call(self._product.of(len(factors)), *tensors)
-        return out.reshape(*leading, self.irreps_out.dim)
+        kind = factors[0].device.type
+        if torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
+                return self.product_of(*(x.to(self._sum.dtype) for x in factors))
+        rows, leading = self._rows(
+            {f"x{i}": (x, self.irreps_in.dim, f" ({self.irreps_in})") for i, x in enumerate(factors, 1)}
+        )
+        return call(Product(self._products, len(factors)), *rows).view(*leading, self.irreps_out.dim)
 
     def extra_repr(self) -> str:
         """What it is of."""
         return f"{self.irreps_in} -> {self.irreps_out}, correlation={self.correlation}, method={self.method!r}"
 
     def _rows(self, given: Mapping[str, tuple[Tensor, int, str]]) -> tuple[list[Tensor], tuple[int, ...]]:
-        """The tensors as rows [B, dim] of equal number, but weights that are a vector, and the leading dimensions."""
+        """The tensors as equally many rows [B, dim], and their leading dimensions."""
         own = self._sum
-        autocast = any(torch.is_autocast_enabled(x.device.type) for x, _, _ in given.values())
         for name, (x, dim, what) in given.items():
             if x.ndim == 0 or x.shape[-1] != dim:
                 shown = "no dimension" if x.ndim == 0 else f"last dimension {x.shape[-1]}"
                 raise InputError(f"{name} has {shown}", where=name, expected=f"{dim}{what}")
-            if (x.dtype != own.dtype and not autocast) or x.device != own.device:
+            if x.dtype != own.dtype or x.device != own.device:
                 raise InputError(
                     f"{name} is {x.dtype} on {x.device}, the product {own.dtype} on {own.device}",
                     where=name,
@@ -186,9 +185,146 @@ class ManyBodyProduct(nn.Module):
             listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise InputError(f"leading dimensions don't broadcast: {listed}", expected="equal ones, or 1") from error
         count = math.prod(leading)
-        tensors = []
-        for name, (x, dim, _) in given.items():
-            x = x.to(own.dtype)
-            shared = name == "weights" and x.ndim == 1
-            tensors.append(x if shared else x.expand(*leading, dim).reshape(count, dim))
-        return tensors, leading
+        return [x.expand(*leading, dim).reshape(count, dim) for x, dim, _ in given.values()], leading
+
+
+def mean_squares(degrees: Sequence[int], factors: int, l_max: int, *, distinct: bool = False) -> Array:
+    """[l_max + 1] mean square of a component of degree l of f^ν, f with standard normal components of the degrees.
+
+    With the covariance K(cos γ) = Σ (2l+1)/4π P_l(cos γ) of f, σ² = K(1) and ρ = K/σ², powers expand in Hermite
+    polynomials, E[He_j(f) He_k(f')] = δ_jk k! ρ^k, so that f^ν has the covariance
+    σ^2ν Σ_j (ν! / (2^j j! (ν−2j)!))² (ν−2j)! ρ^(ν−2j); a component's mean square is its integral 2π ∫ … P_l dt.
+
+    Args:
+        degrees: of f.
+        factors: ν.
+        l_max: highest degree of the result.
+        distinct: of the product of ν independent functions instead, whose covariance is K^ν.
+
+    >>> mean_squares([0], 2, 0).round(4).tolist()  # of x²/√4π: 3/4π
+    [0.2387]
+    """
+    t, weights = np.polynomial.legendre.leggauss((factors * max(degrees) + l_max) // 2 + 1)
+    P = np.polynomial.legendre.legvander(t, max(*degrees, l_max))  # [points, l]
+    sizes = np.array([2 * l + 1 for l in degrees]) / (4 * np.pi)
+    variance = sizes.sum()
+    rho = P[:, list(degrees)] @ sizes / variance
+    if distinct:
+        covariance = rho**factors
+    else:
+        covariance = np.zeros_like(t)
+        for j in range(factors // 2 + 1):
+            k = factors - 2 * j
+            hermite = math.factorial(factors) / (2**j * math.factorial(j) * math.factorial(k))
+            covariance += hermite**2 * math.factorial(k) * rho**k
+    found: Array = variance**factors * 2 * np.pi * (covariance * weights) @ P[:, : l_max + 1]
+    return found
+
+
+def _scales(source: Slot, target: Slot, paths: Sequence[tuple[int, int]], normalization: str) -> Array:
+    """[C, paths]; zero where a channel lacks the degrees that would reach it."""
+    scale = np.ones((source.channels, len(paths)))
+    if normalization == "integral":
+        return scale
+    correlation = max(n for n, _ in paths)
+    for degrees, chosen in _channels_by_degrees(source).items():
+        reached = _reached(degrees, correlation)
+        for i, (n, l) in enumerate(paths):
+            terms = sum(l == other and l in reached[m] for m, other in paths)
+            mean = mean_squares(degrees, n, target.l_max)[l]
+            scale[chosen, i] = 1 / math.sqrt(mean * terms) if l in reached[n] else 0
+    return scale
+
+
+def _product_scales(source: Slot, target: Slot, correlation: int, normalization: str) -> dict[int, Array]:
+    """[C, degrees] for each number of factors."""
+    scales = {n: np.ones((source.channels, len(target.degrees))) for n in range(2, correlation + 1)}
+    if normalization == "integral":
+        return scales
+    for degrees, chosen in _channels_by_degrees(source).items():
+        reached = _reached(degrees, correlation)
+        for n, scale in scales.items():
+            mean = mean_squares(degrees, n, target.l_max, distinct=True)
+            scale[chosen] = [1 / math.sqrt(mean[l]) if l in reached[n] else 0 for l in target.degrees]
+    return scales
+
+
+def _channels_by_degrees(slot: Slot) -> dict[tuple[int, ...], list[int]]:
+    """Which channels have which degrees."""
+    centres = [i for i, (_, m) in enumerate(components(slot.degrees)) if m == 0]
+    found: dict[tuple[int, ...], list[int]] = {}
+    for channel, there in enumerate(slot.positions[:, centres] >= 0):
+        degrees = tuple(l for l, each in zip(slot.degrees, there, strict=True) if each)
+        found.setdefault(degrees, []).append(channel)
+    return found
+
+
+def _reached(degrees: Sequence[int], correlation: int) -> dict[int, set[int]]:
+    """Degrees of each power: l₁, l₂, l₃ obey the triangle rule and have an even sum, factor by factor."""
+    found = {1: set(degrees)}
+    for n in range(2, correlation + 1):
+        found[n] = {l for a in found[n - 1] for b in degrees for l in range(abs(a - b), a + b + 1, 2)}
+    return found
+
+
+def _slots(irreps_in: o3.Irreps, irreps_out: o3.Irreps) -> tuple[Slot, Slot]:
+    for name, irreps in (("irreps_in", irreps_in), ("irreps_out", irreps_out)):
+        pseudo = sorted({str(ir) for mul, ir in irreps if mul and not natural(ir.l, ir.p)})
+        if pseudo:
+            raise ConfigError(
+                f"{', '.join(pseudo)} in {irreps} are no functions on the sphere",
+                where=name,
+                expected="irreps of parity (−1)^l: 0e, 1o, 2e, …",
+                remedy=f"leave {', '.join(pseudo)} out",
+            )
+    counts = [max(irreps.count(ir) for _, ir in irreps) for irreps in (irreps_in, irreps_out)]
+    if counts[1] > counts[0]:
+        raise ConfigError(
+            f"irreps_out has {counts[1]} channels and irreps_in {counts[0]}",
+            where="irreps_out",
+            expected=f"at most {counts[0]}, since channel u comes of channel u",
+        )
+    slots = [slot_of(irreps, naturals=True, channels=counts[0], scale={}) for irreps in (irreps_in, irreps_out)]
+    if slots[0] is None or slots[1] is None:
+        raise ConfigError("there are no irreps", expected="at least one, such as 16x0e")
+    return slots[0], slots[1]
+
+
+def _refuse_unreached(
+    irreps_in: o3.Irreps, irreps_out: o3.Irreps, target: Slot, paths: Sequence[tuple[int, int]], correlation: int
+) -> None:
+    reached = {l for _, l in paths}
+    missing = [str(o3.Irrep(l, (-1) ** l)) for l in target.degrees if l not in reached]
+    if missing:
+        raise ConfigError(
+            f"no power of {irreps_in} at correlation {correlation} reaches {', '.join(missing)} in {irreps_out}",
+            where="irreps_out",
+            expected=f"degrees among {', '.join(map(str, sorted(reached)))}" if reached else None,
+            remedy=f"leave {', '.join(missing)} out, or raise the correlation",
+        )
+
+
+def _chosen(method: str, degree: int, device: torch.device) -> str:
+    if method != "auto":
+        return method
+    return "separable" if degree >= _SEPARABLE_FROM.get(device.type, _SEPARABLE_FROM["cuda"]) else "grid"
+
+
+def _check_options(correlation: int, **options: str) -> None:
+    if isinstance(correlation, bool) or not isinstance(correlation, int) or correlation < 1:
+        raise ConfigError(f"correlation is {correlation!r}", where="correlation", expected="an integer from 1")
+    for name, known in (("method", Method), ("normalization", Normalization), ("weights", Weights)):
+        if options[name] not in get_args(known):
+            raise ConfigError(
+                f"{options[name]!r} is no {name}", where=name, expected=f"one of {', '.join(get_args(known))}"
+            )
+
+
+def _read(irreps: o3.Irreps | str, name: str) -> o3.Irreps:
+    try:
+        read = o3.Irreps(irreps)
+    except ValueError as error:
+        raise ConfigError(f"{irreps!r} are no irreps", where=name, expected="such as 16x0e + 16x1o") from error
+    if read.dim == 0:
+        raise ConfigError("there are no irreps", where=name, expected="at least one, such as 16x0e")
+    return read

@@ -7,6 +7,7 @@ each result, and a product in between that is pointwise.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ class Sphere(nn.Module):
 
     engine: Engine  # whose slot 0 is the input and slot 2 the output
     slots: tuple[Slot, Slot]
+    correlation: int
+    explicit = True  # whether there are `pull` and `pull_product`
 
     def powers(self, x: Tensor, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
         """The wanted powers ν ≥ 2 of x, ascending; each is to be used before the next is asked for."""
@@ -85,6 +88,10 @@ class Sphere(nn.Module):
     def unpack(self, packed: Tensor, s: int) -> Tensor:
         """[B, width] of [B · C, places]."""
         return Engine.unpack(self.engine, packed, s, None)
+
+    def floats_per_row(self) -> int:
+        """Numbers of intermediate results per row."""
+        return self.engine.floats_per_row * (self.correlation + 1) // 2
 
     def places(self, s: int) -> tuple[Order, int]:
         """Place of each component, and the number of places."""
@@ -166,7 +173,7 @@ class OnSphere(Sphere):
 
     def _times(self, f: Any, g: Any, memory: Memory, key: str) -> Any:
         count = self.engine.channels
-        return self.engine.multiply((f,), (g,), (count, count, count), lambda name, *n: memory(key + name, *n))
+        return self.engine.multiply((f,), (g,), (count, count, count), _Named(memory, key))
 
     def _power(self, n: int, known: dict[int, Any], memory: Memory) -> Any:
         if n not in known:
@@ -174,9 +181,7 @@ class OnSphere(Sphere):
             known[n] = self._times(*halves, memory, f"power{n}")
         return known[n]
 
-    def _span(
-        self, low: int, high: int, values: list[Any], known: dict[tuple[int, int], Any], memory: Memory
-    ) -> Any:
+    def _span(self, low: int, high: int, values: list[Any], known: dict[tuple[int, int], Any], memory: Memory) -> Any:
         if high - low == 1:
             return values[low]
         if (low, high) not in known:
@@ -188,6 +193,8 @@ class OnSphere(Sphere):
 
 class Pairwise(Sphere):
     """Factor by factor with explicit coefficients, every degree kept in between: the slow reference."""
+
+    explicit = False
 
     def __init__(
         self, slots: tuple[Slot, Slot], correlation: int, dtype: torch.dtype, device: torch.device | str
@@ -201,6 +208,10 @@ class Pairwise(Sphere):
         self.engine = _PackedDirect(Form((first, first, last)), dtype, device)
         self.slots, self.correlation = slots, correlation
 
+    def floats_per_row(self) -> int:
+        """See Sphere."""
+        return sum(engine.floats_per_row for engine in (*self.steps, *self.ends))
+
     def powers(self, x: Tensor, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
         """See Sphere."""
         for n in wanted:
@@ -212,6 +223,20 @@ class Pairwise(Sphere):
         for step, y in zip(self.steps, others[:-1], strict=False):
             x = step.contract(x, y, 0, 1)
         return self.ends[len(others) - 1].contract(x, others[-1], 0, 1)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Places of a memory under names of their own."""
+
+    memory: Memory
+    name: str
+
+    def __call__(self, name: str, *shape: int) -> Tensor | None:
+        return self.memory(self.name + name, *shape)
+
+    def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
+        return self.memory.columns(matrix, start, stop)
 
 
 def _all_degrees(l_max: int, channels: int) -> Slot:

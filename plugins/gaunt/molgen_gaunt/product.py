@@ -64,10 +64,10 @@ class Term(Tables):
         """[B, width of slot 2] of [B, width of slot 0] and [B, width of slot 1]."""
         if torch.compiler.is_compiling():
             return contract(x, y, self.engines[self.nominal])
-        size = len(x).bit_length()
+        size = x.shape[0].bit_length()
         method = self.chosen.get(size)
         if method is None:
-            method = self.chosen[size] = self._choose(len(x))
+            method = self.chosen[size] = self._choose(x.shape[0])
         return contract(x, y, self.engines[method])
 
 
@@ -132,22 +132,17 @@ class GauntTensorProduct(TensorProduct):
         # the compiler can't look into irreps
         self._widths = self.irreps1.dim, self.irreps2.dim, self.weight_numel
         self.terms = nn.ModuleList(Term(form, config.method, config.precision) for form in _forms(config, *inner))
+        self._terms = tuple(self.terms)  # a ModuleList's slices are new modules
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the tables, and so of inputs and output."""
-        return self._first.dtype
+        return self._terms[0].dtype
 
     @property
     def device(self) -> torch.device:
         """Of the tables, and so of inputs and output."""
-        return self._first.device
-
-    @property
-    def _first(self) -> Term:
-        first = self.terms[0]
-        assert isinstance(first, Term)
-        return first
+        return self._terms[0].device
 
     def forward(self, x1: Tensor, x2: Tensor, weights: Tensor | None = None) -> Tensor:
         """[..., irreps_out.dim]; x1 [..., irreps1.dim], x2 [..., irreps2.dim], leading dimensions broadcast.
@@ -189,8 +184,9 @@ class GauntTensorProduct(TensorProduct):
         return self.mix[2](out) if self.mix else out
 
     def _product(self, x1: Tensor, x2: Tensor) -> Tensor:
-        out = self.terms[0](x1, x2)
-        for term in self.terms[1:]:
+        first, *others = self._terms
+        out = first(x1, x2)
+        for term in others:
             out = out + term(x1, x2)
         return out
 
@@ -202,7 +198,7 @@ class GauntTensorProduct(TensorProduct):
                 raise InputError("no weights", where=asked, expected=f"weights of shape [..., {self.weight_numel}]")
             raise InputError("weights that are not asked for", where=asked, remedy="set `weights: external`")
         given = (x1, x2) if weights is None else (x1, x2, weights)
-        first = self._first
+        first = self._terms[0]
         for place, (tensor, width) in enumerate(zip(given, widths, strict=False)):
             if tensor.shape[-1:] != (width,) or tensor.dtype != first.dtype or tensor.device != first.device:
                 self._refuse(place, tensor, width)

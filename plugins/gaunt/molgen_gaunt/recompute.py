@@ -6,6 +6,7 @@ them, a chunk of rows at a time; and so is the derivative of that.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ SHARED = "shared"  # the kind of a tensor that has no rows: all rows use it, and
 Wanted = tuple[bool, ...]  # which of a function's inputs a derivative is taken with respect to
 
 _CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
+_local = threading.local()  # memory for the chunks of this thread, a few times _CHUNK_BYTES at most
 
 
 class RowFunction(Protocol):
@@ -65,8 +67,9 @@ class _Recomputed(torch.autograd.Function):
         by_row = [kind != SHARED for kind in kinds]
         rows = next(len(x) for x, split in zip(inputs, by_row, strict=True) if split)
         size = function.floats_per_row() * inputs[0].element_size() * (1 + len(orders))
-        chunk = max(1, _CHUNK_BYTES.get(inputs[0].device.type, _CHUNK_BYTES["cuda"]) // size)
-        memory = Reused(inputs[0])
+        most = max(1, _CHUNK_BYTES.get(inputs[0].device.type, _CHUNK_BYTES["cuda"]) // size)
+        chunk = -(-rows // max(1, -(-rows // most)))  # all of about one size
+        memory = _memory(inputs[0])
         if rows <= chunk:
             return _direct(function, orders, inputs, memory)
         results: tuple[Tensor, ...] = ()
@@ -97,11 +100,23 @@ class _Recomputed(torch.autograd.Function):
         return None, None, *(next(found) if each else None for each in wanted)
 
 
+def _memory(x: Tensor) -> Reused:
+    """Memory of this thread on a CPU, where mapping pages anew costs as much as computing; else new memory."""
+    if x.device.type != "cpu":
+        return Reused(x.dtype, x.device)
+    kept: dict[tuple[torch.dtype, bool], Reused] = _local.__dict__.setdefault("memory", {})
+    key = x.dtype, torch.is_inference_mode_enabled()  # what inference mode makes can't be written outside of it
+    if key not in kept:
+        kept[key] = Reused(x.dtype, x.device)
+    return kept[key]
+
+
 def _transformed(tensors: Sequence[Tensor]) -> bool:
-    """Whether torch.func is at work, or forward-mode differentiation."""
+    """Whether torch.func is at work, or forward-mode differentiation, or batched gradients."""
     if torch._C._are_functorch_transforms_active():
         return True
-    return any(torch.autograd.forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+    batched = torch._C._functorch.is_legacy_batchedtensor
+    return any(batched(x) or torch.autograd.forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 
 def _kinds(function: RowFunction, orders: tuple[Wanted, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -143,6 +158,4 @@ def _evaluate(
     if not pairs:  # linear in what it was differentiated with respect to
         return tuple(torch.zeros_like(x) for x in sources)
     ends, starts = zip(*pairs, strict=True)
-    return torch.autograd.grad(
-        ends, sources, starts, create_graph=further, allow_unused=True, materialize_grads=True
-    )
+    return torch.autograd.grad(ends, sources, starts, create_graph=further, allow_unused=True, materialize_grads=True)

@@ -1,7 +1,8 @@
-"""Constant tables that keep float64 precision through every change of dtype, and memory that a loop over rows reuses."""
+"""Constant tables that keep float64 precision through changes of dtype, and memory that a loop over rows reuses."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -56,35 +57,60 @@ class Tables(nn.Module):
 class Memory(Protocol):
     """Where a step of a computation puts its result: `out=memory("name", rows, columns)`."""
 
-    def __call__(self, name: str, *shape: int) -> Tensor | None: ...
+    def __call__(self, name: str, *shape: int) -> Tensor | None:
+        """A place of a shape, or None for a new one."""
+
+    def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
+        """A range of columns."""
 
 
 class Fresh:
     """New memory for every result, as differentiation and compilation need it."""
 
     def __call__(self, name: str, *shape: int) -> None:
+        """None."""
         return None
+
+    def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
+        """A range of columns."""
+        return matrix[:, start:stop]
 
 
 class Reused:
-    """One block per name, kept from one chunk of rows to the next: it stays in the cache and is mapped once."""
+    """One block per name, kept from one chunk of rows to the next: it stays in the cache and is mapped once.
+
+    Views are kept too, since making one costs as much as a small matrix product.
+    """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype, self.device = dtype, device
         self.blocks: dict[str, Tensor] = {}
+        self.views: dict[tuple[object, ...], Tensor] = {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
-        size = 1
-        for length in shape:
-            size *= length
+        """A place of a shape; its former content is lost."""
+        view = self.views.get((name, shape))
+        return self._view(name, shape) if view is None else view
+
+    def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
+        """A range of columns of a place."""
+        key = id(matrix), start, stop  # a place lives as long as its columns: both are kept here
+        found = self.views.get(key)
+        if found is None:
+            found = matrix[:, start:stop]
+            if any(matrix is view for view in self.views.values()):
+                self.views[key] = found
+        return found
+
+    def _view(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        size = math.prod(shape)
         block = self.blocks.get(name)
-        if block is None or block.numel() < size:
-            block = self.blocks[name] = torch.empty(size, dtype=self.dtype, device=self.device)
-        return block.as_strided(shape, _strides(shape))
+        if block is None or block.numel() < size or len(self.views) >= _MOST_VIEWS:
+            self.views.clear()
+            if block is None or block.numel() < size:
+                block = self.blocks[name] = torch.empty(size, dtype=self.dtype, device=self.device)
+        view = self.views[name, shape] = block[:size].view(shape)
+        return view
 
 
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    strides = [1]
-    for length in shape[:0:-1]:
-        strides.append(strides[-1] * length)
-    return strides[::-1]
+_MOST_VIEWS = 512  # then all are forgotten: inputs of ever new sizes must not fill the memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Engine(Tables):
         k = 3 - i - j
         return self.contract(y, g, j, k, memory=memory), self.contract(x, g, i, k, memory=memory)
 
+    @cached_property
     def floats_per_row(self) -> int:
         """Numbers of intermediate results per row of x, by which rows are dealt out in chunks."""
         raise NotImplementedError
@@ -70,11 +72,12 @@ class Engine(Tables):
     def pack(self, x: Tensor, s: int, memory: Memory, key: str, name: str = "") -> Tensor:
         """[B·channels, packed] of x [B, width]."""
         take = self.table(f"take{name}{s}")
-        channels = self.form.slots[s].channels
-        packed = torch.index_select(x, 1, take, out=memory(key, len(x), len(take)))
+        rows, width, channels = x.shape[0], take.shape[0], self.form.slots[s].channels
+        packed = torch.index_select(x, 1, take, out=memory(key, rows, width))
         if self.has(mask := f"mask{name}{s}"):
-            packed = torch.mul(packed, self.table(mask), out=memory(key, len(x), len(take)))
-        return packed.view(len(x) * channels, len(take) // channels)
+            packed = torch.mul(packed, self.table(mask), out=memory(key, rows, width))
+        whole = memory(key, rows * channels, width // channels)
+        return packed.view(rows * channels, width // channels) if whole is None else whole
 
     def unpack(self, packed: Tensor, s: int, out: Tensor | None) -> Tensor:
         """[B, width] of [B·channels, packed], zero where the slot has no components."""
@@ -83,7 +86,7 @@ class Engine(Tables):
         if self.has(put := f"put{s}"):
             return torch.index_select(rows, 1, self.table(put), out=out)
         to, source = self.table(f"put_to{s}"), self.table(f"put_from{s}")
-        base = rows.new_zeros(len(rows), slot.width) if out is None else out.zero_()
+        base = rows.new_zeros(rows.shape[0], slot.width) if out is None else out.zero_()
         if out is None:
             return base.index_copy(1, to, rows.index_select(1, source))
         return base.index_copy_(1, to, rows.index_select(1, source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,6 +60,7 @@ class Direct(Engine):
                     k = 3 - i - j
                     self.constant(f"matrix{j}_{i}", table.transpose(j, i, k).reshape(self.sizes[j], -1))
 
+    @cached_property
     def floats_per_row(self) -> int:
         """See Engine."""
         return self.channels * int(np.prod(sorted(self.sizes)[1:]))
@@ -72,7 +74,7 @@ class Direct(Engine):
             x, y, i, j = y, x, j, i
         k = 3 - i - j
         f, g = self.pack(x, i, memory, "f"), self.pack(y, j, memory, "g")
-        C, rows = self.channels, len(x)
+        C, rows = self.channels, x.shape[0]
         shared = [s for s in (i, j) if self.form.slots[s].channels < C]
         if len(shared) == 1:
             one, many, s = (f, g, i) if shared[0] == i else (g, f, j)
@@ -82,7 +84,7 @@ class Direct(Engine):
         if self.form.slots[k].channels < C and not shared:  # the sum over channels comes before the table
             pairs = torch.bmm(f.view(rows, C, -1).transpose(1, 2), g.view(rows, C, -1))
         else:
-            pairs = torch.mul(f[:, :, None], g[:, None, :], out=memory("pairs", len(f), f.shape[1], g.shape[1]))
+            pairs = torch.mul(f[:, :, None], g[:, None, :], out=memory("pairs", f.shape[0], f.shape[1], g.shape[1]))
         size = self.sizes[i] * self.sizes[j]
         packed = torch.mm(
             pairs.view(-1, size), self.table(f"pairs{k}"), out=memory("packed", pairs.numel() // size, self.sizes[k])

@@ -7,6 +7,7 @@ where functions multiply, and `rfft2` back. One real table per (m, real or imagi
 
 from __future__ import annotations
 
+from functools import cached_property
 from collections.abc import Callable
 
 import numpy as np
@@ -87,6 +88,7 @@ class Fourier(OnGrid):
         table[0, 1] = 0
         return table.reshape(-1, self.band + 1, len(slot.degrees))
 
+    @cached_property
     def floats_per_row(self) -> int:
         """See Engine."""
         fields = 4 if self.form.odd else 2

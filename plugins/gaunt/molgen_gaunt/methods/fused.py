@@ -70,11 +70,14 @@ class Fused(Engine):
         self.grid = Grid(form, dtype, device)
         plans = [_Plan(form, each) for each in (_SYMMETRIES if symmetry is None else (symmetry,))]
         self.plan = min(plans, key=lambda plan: plan.operations())
+        theta, phi, weight = self.plan.rule
+        self._stepwise: list[bool] = []
         for s, slot in enumerate(form.slots):
             order = self.plan.orders[s]
-            self.constant(f"places{s}", self._places(slot, order))
+            places, stepwise = _places(slot, order)
+            self.constant(f"places{s}", places)
+            self._stepwise.append(stepwise)
             there = order >= 0
-            theta, phi, weight = self.plan.rule
             scale = slot.scale_of_components[:, None]
             values = harmonics(slot.degrees, theta, phi) * scale
             at_points = [table * scale for table in gradients(slot.degrees, theta, phi)] if form.odd else [values]
@@ -144,16 +147,6 @@ class Fused(Engine):
         make = like.new_empty if self.full[s] else like.new_zeros
         return make(len(like), self.form.slots[s].width)
 
-    def _places(self, slot: Slot, order: Order) -> NDArray[np.int32]:
-        """[3, T] first position, step and channels of each component if they stand so, else [channels, T] positions."""
-        places = np.where(order < 0, -1, slot.positions[:, order])
-        count = (places >= 0).sum(0)
-        step = places[1] - places[0] if len(places) > 1 else np.zeros_like(count)
-        step = np.where(count > 1, step, 0)
-        u = np.arange(len(places))[:, None]
-        stepwise = np.where(u < count, places[0] + u * step, -1)
-        return (np.stack([places[0], step, count]) if (stepwise == places).all() else places).astype(np.int32)
-
     def _launch(
         self, name: str, tensors: list[Tensor], tables: list[Tensor], order: tuple[int, int, int], *, looping: bool
     ) -> None:
@@ -172,10 +165,10 @@ class Fused(Engine):
         slots = [self.form.slots[s] for s in order]
         places = [self._table("places", s) for s in order]
         options: dict[str, Any] = {"CHANNELS": self.channels, "P": self.plan.points, "ODD": self.form.odd}
-        for letter, s, slot, where in zip("XYZ", order, slots, places, strict=True):
+        for letter, s, slot in zip("XYZ", order, slots, strict=True):
             options[f"{letter}0"], options[f"{letter}1"] = self.plan.sizes[s]
             options[f"{letter}_MANY"] = slot.channels == self.channels
-            options[f"{letter}_STEPS"] = bool(self._steps[s])
+            options[f"{letter}_STEPS"] = self._stepwise[s]
         options["PRECISION"] = _TRITON_NAMES[self.precision]
         programs = rows if looping else rows * self.channels
         with nullcontext() if kernels.INTERPRETED else torch.cuda.device(x.device):
@@ -189,7 +182,8 @@ class _Plan:
         self.symmetry = symmetry
         self.odd = form.odd
         self.rule: Rule = sphere_rule(form.degree, symmetry)
-        self.points = -(-len(self.rule.theta) // _SMALLEST) * _SMALLEST
+        piece = _SMALLEST if len(self.rule.theta) <= _SMALLEST else 2 * _SMALLEST
+        self.points = -(-len(self.rule.theta) // piece) * piece
         self.sizes: list[tuple[int, int]] = []
         self.orders: list[Order] = []
         for slot in form.slots:
@@ -209,6 +203,16 @@ class _Plan:
         if backward:
             return 2 * self.points * (tables * (first + second + last) + first + second)
         return 2 * self.points * (tables * (first + second) + last)
+
+
+def _places(slot: Slot, order: Order) -> tuple[NDArray[np.int32], bool]:
+    """[3, T] first position, step and number of channels of each component, and True; else [channels, T], False."""
+    places = np.where(order < 0, -1, slot.positions[:, order])
+    count = (places >= 0).sum(0)
+    step = np.where(count > 1, places[min(1, len(places) - 1)] - places[0], 0)
+    u = np.arange(len(places))[:, None]
+    stepwise = bool((np.where(u < count, places[0] + u * step, -1) == places).all())
+    return (np.stack([places[0], step, count]) if stepwise else places).astype(np.int32), stepwise
 
 
 def _expect(what: str, given: object, known: tuple[object, ...]) -> None:

@@ -6,6 +6,7 @@ at one point of each orbit, and classes multiply like the elements of the group.
 
 from __future__ import annotations
 
+from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,6 +52,7 @@ class Grid(OnGrid):
         for c, (a, b) in enumerate(self.parts[s]):
             self.constant(f"{name}{s}_{c}", table[a:b].T if transposed else table[a:b])
 
+    @cached_property
     def floats_per_row(self) -> int:
         """See Engine."""
         tables = 2 if self.form.odd else 1
@@ -62,9 +64,9 @@ class Grid(OnGrid):
         return tuple(
             [
                 torch.mm(
-                    packed[:, a:b],
+                    memory.columns(packed, a, b),
                     self.table(f"{name}{s}_{c}"),
-                    out=memory(f"{key}{name}{c}", len(packed), self.points),
+                    out=memory(f"{key}{name}{c}", packed.shape[0], self.points),
                 )
                 for c, (a, b) in enumerate(self.parts[s])
             ]
@@ -73,38 +75,34 @@ class Grid(OnGrid):
 
     def multiply(self, f: Jet, g: Jet, channels: tuple[int, int, int], memory: Memory) -> list[Tensor]:
         """See OnGrid."""
-        C = max(channels)
-        f, g = (
-            [[v.view(-1, c, self.points) for v in part] for part in jet]
-            for jet, c in zip((f, g), channels, strict=False)
-        )
-        products = [(f[0], g[0], 1)] if len(f) == 1 else [(f[0], g[1], 1), (f[1], g[0], -1)]
-        rows = f[0][0].shape[0]
+        rows, C, shape = f[0][0].shape[0] // channels[0], max(channels), (self.points,)
+        if channels != (C, C, C):
+            shape = (C, self.points)
+            f, g = (
+                [[v.view(rows, c, self.points) for v in part] for part in jet]
+                for jet, c in zip((f, g), channels, strict=False)
+            )
+        else:
+            rows *= C
+        terms = [(f[0], g[0], 1)] if len(f) == 1 else [(f[0], g[1], 1), (f[1], g[0], -1)]
         result = []
         for c in range(self.classes):
-            total: Tensor | None = None
-            for a, b, sign in products:
-                for d in range(self.classes):
-                    out = memory(f"h{c}", rows, C, self.points)
-                    if total is None:
-                        total = torch.mul(a[c ^ d ^ self.shift], b[d], out=out)
-                    else:
-                        total = torch.addcmul(total, a[c ^ d ^ self.shift], b[d], value=sign, out=out)
-            if total is None:
-                raise ValueError("a product of no terms")
-            if channels[2] < C:
-                total = total.sum(1)
-            result.append(total.view(-1, self.points))
+            out = memory(f"h{c}", rows, *shape)
+            total = torch.mul(terms[0][0][c ^ self.shift], terms[0][1][0], out=out)
+            for t, (a, b, sign) in enumerate(terms):
+                for d in range(t == 0, self.classes):
+                    total = torch.addcmul(total, a[c ^ d ^ self.shift], b[d], value=sign, out=out)
+            result.append(total.sum(1) if channels[2] < C else total.view(-1, self.points))
         return result
 
     def analyse(self, values: list[Tensor], s: int, memory: Memory, out: Tensor | None) -> Tensor:
         """See OnGrid."""
-        packed = memory("packed", len(values[0]), self.parts[s][-1][1])
+        packed = memory("packed", values[0].shape[0], self.parts[s][-1][1])
         if packed is None:
             packed = torch.cat([v @ self.table(f"analyse{s}_{c}") for c, v in enumerate(values)], 1)
         else:
             for c, (a, b) in enumerate(self.parts[s]):
-                torch.mm(values[c], self.table(f"analyse{s}_{c}"), out=packed[:, a:b])
+                torch.mm(values[c], self.table(f"analyse{s}_{c}"), out=memory.columns(packed, a, b))
         return self.unpack(packed, s, out)
 
 

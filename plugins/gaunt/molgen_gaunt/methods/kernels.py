@@ -19,7 +19,7 @@ from typing import Any, Final
 import triton
 import triton.language as tl
 
-__all__ = ["INTERPRETED", "contraction", "gradient", "tuned"]
+__all__ = ["INTERPRETED", "contraction", "gradient", "launch"]
 
 
 @triton.jit
@@ -115,7 +115,7 @@ def _analyse(h0, h1, z0, z1, table, p, P: tl.constexpr, N0: tl.constexpr, N1: tl
     return z0, z1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "size"])
 def contraction(
     x, y, z, x_places, y_places, z_places, x_synthesis, y_synthesis, z_analysis,
     rows, x_width, y_width, z_width, size,
@@ -126,7 +126,7 @@ def contraction(
 ):  # fmt: skip
     """Z [rows, z_width] of x and y; where z has one channel of many, a program goes through all channels of its rows.
 
-    `size` does nothing here: autotuning sees by it that there are many more rows than last time.
+    `size` does nothing here: by it autotuning tells few rows from many.
     """
     TURNS: tl.constexpr = 1 if Z_MANY else CHANNELS
     TWO: tl.constexpr = Z1 > 0
@@ -149,7 +149,7 @@ def contraction(
     _put(z, z_places, b * z_width, u, live, z0, z1, Z0, Z1, Z_STEPS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "size"])
 def gradient(
     x, y, z, dx, dy, x_places, y_places, z_places,
     x_synthesis, y_synthesis, z_synthesis, x_analysis, y_analysis,
@@ -197,3 +197,37 @@ def gradient(
 
 
 INTERPRETED: Final = not isinstance(contraction, triton.JITFunction)  # TRITON_INTERPRET=1: on the CPU, in Python
+
+_BLOCKS: Final = ((32, 4, 2), (64, 4, 2), (64, 8, 2), (128, 4, 2), (128, 8, 2), (128, 8, 3))  # R, warps, stages
+_MOST_SUMS: Final = 192  # of a thread's 255 registers
+
+
+def _fitting(configs: list[Any], named: dict[str, Any], **options: Any) -> list[Any]:
+    """Configs whose sums stay in registers; the first where none do."""
+    given = {**named, **options}
+    sums = sum(given[n] for n in ("X0", "X1", "Y0", "Y1")) if "dx" in given else given["Z0"] + given["Z1"]
+    found = [each for each in configs if each.kwargs["R"] * sums <= _MOST_SUMS * 32 * each.num_warps]
+    return found or configs[:1]
+
+
+def _tuned(kernel: Any) -> Any:
+    # the same order of sums in each: a kernel's result does not depend on the choice
+    return triton.autotune(
+        [triton.Config({"R": R}, num_warps=warps, num_stages=stages) for R, warps, stages in _BLOCKS],
+        key=["size", *(name for name in kernel.arg_names if name.isupper() and name != "R")],
+        prune_configs_by={"early_config_prune": _fitting},
+    )(kernel)
+
+
+_KERNELS: Final = {"contraction": contraction, "gradient": gradient}
+_TUNED: Final = {} if INTERPRETED else {name: _tuned(kernel) for name, kernel in _KERNELS.items()}
+
+
+def launch(name: str, programs: int, arguments: list[Any], options: dict[str, Any]) -> None:
+    """Runs a kernel over so many rows of a program; the block sizes are tuned once per size of the problem."""
+    options = {**options, "G": 16 if options["P"] % 32 else 32}
+    if INTERPRETED:
+        _KERNELS[name][(triton.cdiv(programs, 16),)](*arguments, 0, **options, R=16)
+        return
+    size = 2 + (programs > 1 << 13) + (programs > 1 << 16)  # neither idle multiprocessors nor the last few programs
+    _TUNED[name][lambda chosen: (triton.cdiv(programs, chosen["R"]),)](*arguments, size, **options)

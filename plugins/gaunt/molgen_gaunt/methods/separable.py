@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ class Separable(OnGrid):
                 self.constant(f"{name}{s}", by_m(polar))
                 self.constant(f"{name}_phase{s}", phase.T)
 
+    @cached_property
     def floats_per_row(self) -> int:
         """See Engine."""
         fields = 4 if self.form.odd else 2
@@ -60,7 +62,7 @@ class Separable(OnGrid):
         """See OnGrid; [φ, rows·θ] each."""
         m, l = self.lengths[s]
         packed = self.pack(x, s, memory, "packed")
-        rows, n = len(packed), self.rings
+        rows, n = packed.shape[0], self.rings
         by_m = packed.view(rows, m, l).transpose(0, 1)
         fields = []
         for name in ("slope", "around") if slopes else ("values",):
