@@ -16,7 +16,7 @@ from molgen_gaunt.tables import Reused
 
 __all__ = ["contract"]
 
-_CHUNK_BYTES = {"cpu": 3 << 19, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
+_CHUNK_BYTES = {"cpu": 1 << 21, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
 _local = threading.local()  # memory for the chunks of this thread, a few times _CHUNK_BYTES at most
 
 

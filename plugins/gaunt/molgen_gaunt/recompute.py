@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from molgen.errors import InputError
 from molgen_gaunt.tables import Fresh, Memory, Reused
 
 __all__ = ["SHARED", "RowFunction", "call"]
@@ -63,6 +64,7 @@ class _Recomputed(torch.autograd.Function):
     def forward(ctx: Any, function: RowFunction, orders: tuple[Wanted, ...], *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.function, ctx.orders = function, orders
         ctx.save_for_backward(*inputs)
+        inputs = tuple(x.detach() for x in inputs)  # a view of a leaf would count as one that has a graph
         kinds, kinds_out = _kinds(function, orders)
         by_row = [kind != SHARED for kind in kinds]
         rows = next(len(x) for x, split in zip(inputs, by_row, strict=True) if split)
@@ -91,6 +93,12 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if any(torch._C._functorch.is_legacy_batchedtensor(g) for g in gradients):
+            raise InputError(
+                "gradients come in batches, by is_grads_batched or vectorize=True",
+                expected="one at a time",
+                remedy="use torch.func.jacrev, or torch.func.vjp with torch.func.vmap",
+            )
         wanted = tuple(ctx.needs_input_grad[2:])
         orders, inputs = (*ctx.orders, wanted), (*ctx.saved_tensors, *gradients)
         if _transformed(gradients):
@@ -112,11 +120,10 @@ def _memory(x: Tensor) -> Reused:
 
 
 def _transformed(tensors: Sequence[Tensor]) -> bool:
-    """Whether torch.func is at work, or forward-mode differentiation, or batched gradients."""
+    """Whether torch.func is at work, or forward-mode differentiation."""
     if torch._C._are_functorch_transforms_active():
         return True
-    batched = torch._C._functorch.is_legacy_batchedtensor
-    return any(batched(x) or torch.autograd.forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+    return any(torch.autograd.forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 
 def _kinds(function: RowFunction, orders: tuple[Wanted, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -26,6 +26,8 @@ __all__ = ["INTERPRETED", "contraction", "gradient", "launch"]
 def _dot(a, b, PRECISION: tl.constexpr):
     if PRECISION == "bfloat16":
         return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16))
+    elif PRECISION == "rounded":  # bfloat16 for the interpreter, which can't multiply it
+        return tl.dot(a.to(tl.bfloat16).to(tl.float32), b.to(tl.bfloat16).to(tl.float32))
     else:
         return tl.dot(a, b, input_precision=PRECISION)
 
@@ -198,16 +200,28 @@ def gradient(
 
 INTERPRETED: Final = not isinstance(contraction, triton.JITFunction)  # TRITON_INTERPRET=1: on the CPU, in Python
 
-_BLOCKS: Final = ((32, 4, 2), (64, 4, 2), (64, 8, 2), (128, 4, 2), (128, 8, 2), (128, 8, 3))  # R, warps, stages
-_MOST_SUMS: Final = 192  # of a thread's 255 registers
+_BLOCKS: Final = (
+    (16, 4, 2),
+    (32, 4, 2),
+    (32, 8, 2),
+    (64, 4, 2),
+    (64, 8, 2),
+    (128, 4, 2),
+    (128, 8, 2),
+)  # R, warps, stages
+# Sums of a thread, beyond which its 255 registers spill and compiling takes long, as seen in code compiled for sm_90;
+# products without tensor cores hold more of their factors in registers.
+_MOST_SUMS: Final = 96
+_MOST_SUMS_WITHOUT_TENSOR_CORES: Final = 48
 
 
 def _fitting(configs: list[Any], named: dict[str, Any], **options: Any) -> list[Any]:
-    """Configs whose sums stay in registers; the first where none do."""
+    """The largest blocks whose sums stay in registers; the smallest where none do."""
     given = {**named, **options}
     sums = sum(given[n] for n in ("X0", "X1", "Y0", "Y1")) if "dx" in given else given["Z0"] + given["Z1"]
-    found = [each for each in configs if each.kwargs["R"] * sums <= _MOST_SUMS * 32 * each.num_warps]
-    return found or configs[:1]
+    most = _MOST_SUMS_WITHOUT_TENSOR_CORES if given["PRECISION"] == "ieee" else _MOST_SUMS
+    found = [each for each in configs if each.kwargs["R"] * sums <= most * 32 * each.num_warps]
+    return found[-4:] or configs[:1]  # larger blocks read the tables less often
 
 
 def _tuned(kernel: Any) -> Any:
@@ -227,6 +241,7 @@ def launch(name: str, programs: int, arguments: list[Any], options: dict[str, An
     """Runs a kernel over so many rows of a program; the block sizes are tuned once per size of the problem."""
     options = {**options, "G": 16 if options["P"] % 32 else 32}
     if INTERPRETED:
+        options["PRECISION"] = "rounded" if options["PRECISION"] == "bfloat16" else options["PRECISION"]
         _KERNELS[name][(triton.cdiv(programs, 16),)](*arguments, 0, **options, R=16)
         return
     size = 2 + (programs > 1 << 13) + (programs > 1 << 16)  # neither idle multiprocessors nor the last few programs
