@@ -85,6 +85,8 @@ class ManyBodyProduct(nn.Module):
             raise ConfigError(f"dtype is {dtype}", where="dtype", expected="torch.float32 or torch.float64")
         self.irreps_in, self.irreps_out = _read(irreps_in, "irreps_in"), _read(irreps_out, "irreps_out")
         self.correlation, self.normalization, self.weighted = correlation, normalization, weights
+        # what forward needs of the irreps, which torch.compile can't look into
+        self._dims, self._shown = (self.irreps_in.dim, self.irreps_out.dim), f" ({self.irreps_in})"
         source, target = _slots(self.irreps_in, self.irreps_out)
         self.channels = source.channels
         orders = range(1, correlation + 1) if weights != "none" else (correlation,)
@@ -128,13 +130,13 @@ class ManyBodyProduct(nn.Module):
                 expected=f"[..., {wanted}], one per path (ν, l) and channel" if wanted else "none",
                 remedy=f"the product was built with weights={self.weighted!r}",
             )
-        given = {"x": (x, self.irreps_in.dim, f" ({self.irreps_in})")}
+        given = {"x": (x, self._dims[0], self._shown)}
         if weights is not None:
             given["weights"] = (weights, wanted, f" ({len(self.paths)} paths × {self.channels} channels)")
         rows, leading = self._rows(given)
         if self.weighted == "internal":
             rows.append(self.weights)
-        return call(self._sum, *rows).view(*leading, self.irreps_out.dim)
+        return call(self._sum, *rows).view(*leading, self._dims[1])
 
     def product_of(self, *factors: Tensor) -> Tensor:
         """[..., irreps_out.dim] of the product of different factors, each [..., irreps_in.dim], without weights.
@@ -155,10 +157,8 @@ class ManyBodyProduct(nn.Module):
         if torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):
                 return self.product_of(*(x.to(self._sum.dtype) for x in factors))
-        rows, leading = self._rows(
-            {f"x{i}": (x, self.irreps_in.dim, f" ({self.irreps_in})") for i, x in enumerate(factors, 1)}
-        )
-        return call(Product(self._products, len(factors)), *rows).view(*leading, self.irreps_out.dim)
+        rows, leading = self._rows({f"x{i}": (x, self._dims[0], self._shown) for i, x in enumerate(factors, 1)})
+        return call(Product(self._products, len(factors)), *rows).view(*leading, self._dims[1])
 
     def extra_repr(self) -> str:
         """What it is of."""

@@ -133,7 +133,7 @@ class OnSphere(Sphere):
             if n in of:
                 h = self._values(of[n], 2, memory, "h", factor=n)
                 total = h if total is None else _sum(total, h, memory, "sum")
-            total = self._times(f, total, memory, "pulled")
+            total = self._times(f, total, memory, f"pulled{n % 2}")  # not where the total is
         return self._analyse(total, 0, memory)
 
     def product(self, factors: Sequence[Tensor], memory: Memory) -> Tensor:
