@@ -143,9 +143,10 @@ class _Blocks(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None, None, None]:
         rotations, generators, *blocks = ctx.saved_tensors
         torque = torch.zeros_like(rotations[:, 0])  # [E, 3], the derivative along turns about x, y, z
-        for degree, (grad, block) in enumerate(zip(grads, blocks, strict=True)):
-            if grad is not None and degree > 0:
-                torque = torque + torch.bmm(grad, block.mT).flatten(1) @ generators[_span(degree)]
+        with torch.autocast(rotations.device.type, enabled=False):
+            for degree, (grad, block) in enumerate(zip(grads, blocks, strict=True)):
+                if grad is not None and degree > 0:
+                    torque = torque + torch.bmm(grad, block.mT).flatten(1) @ generators[_span(degree)]
         # [e_i]R, i = x, y, z, are orthogonal with squared norm 2
         return torch.linalg.cross(torque[:, :, None], rotations, dim=1) / 2, None, None, None
 

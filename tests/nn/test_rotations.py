@@ -212,6 +212,22 @@ def test_many_rows_are_those_of_few() -> None:
         assert torch.allclose(all_rows[1000:1100], some, atol=1e-15)
 
 
+def test_autocast_does_not_round_geometry() -> None:
+    D, vectors = WignerD(3), torch.randn(5, 3, dtype=torch.float32, requires_grad=True)
+
+    def forces() -> tuple[Tensor, Tensor]:
+        blocks = D(edge_frames(vectors))
+        Y = SphericalHarmonics(3)(vectors)
+        value = sum(block[:, ::2].sum() for block in blocks) + Y.sum()
+        return value, torch.autograd.grad(value, vectors)[0]
+
+    expected = forces()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = forces()
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_frames_and_blocks_compile_whole() -> None:
     D, vectors = WignerD(2), torch.randn(7, 3, requires_grad=True)
 
