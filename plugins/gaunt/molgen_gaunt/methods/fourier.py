@@ -7,8 +7,8 @@ where functions multiply, and `rfft2` back. One real table per (m, real or imagi
 
 from __future__ import annotations
 
-from functools import cached_property
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ class Fourier(OnGrid):
         super().__init__(form, dtype, device)
         l_max = sorted(slot.l_max for slot in form.slots)
         self.band = l_max[1] + l_max[2]  # highest frequency of a product of two of the three
-        self.sizes = next_fast_len(2 * self.band + 1, real=False), next_fast_len(form.degree + 1, real=True)
+        around = max(form.degree, 2 * l_max[2]) + 1  # the half spectrum must hold every order, reached by a path or not
+        self.sizes = next_fast_len(2 * self.band + 1, real=False), next_fast_len(around, real=True)
         self.lengths: list[tuple[int, int]] = []
         for s, slot in enumerate(form.slots):
             self.lengths.append((slot.l_max + 1, len(slot.degrees)))
@@ -103,7 +104,10 @@ class Fourier(OnGrid):
             rows = packed.view(len(packed), 2 * orders, degrees).transpose(0, 1)
             spectrum = torch.bmm(rows, self.table(f"{name}{s}"))  # [m and part, rows, N_θ]
             spectrum = spectrum.view(orders, 2, -1, self.sizes[0]).permute(2, 3, 0, 1).contiguous()
-            fields.append(torch.fft.irfft2(torch.view_as_complex(spectrum), s=self.sizes, norm="forward"))
+            if len(packed):
+                fields.append(torch.fft.irfft2(torch.view_as_complex(spectrum), s=self.sizes, norm="forward"))
+            else:  # an FFT of nothing is an error
+                fields.append(spectrum.reshape(0, *self.sizes))
         return tuple(fields)
 
     def multiply(self, f: Jet, g: Jet, channels: tuple[int, int, int], memory: Memory) -> Tensor:
@@ -118,7 +122,10 @@ class Fourier(OnGrid):
     def analyse(self, values: Tensor, s: int, memory: Memory, out: Tensor | None) -> Tensor:
         """See OnGrid."""
         orders, degrees = self.lengths[s]
-        spectrum = torch.fft.rfft2(values, norm="forward")[:, : self.band + 1, :orders]
-        parts = torch.view_as_real(spectrum).permute(2, 3, 0, 1).reshape(2 * orders, -1, self.band + 1)
+        if len(values):
+            spectrum = torch.fft.rfft2(values, norm="forward")[:, : self.band + 1, :orders]
+            parts = torch.view_as_real(spectrum).permute(2, 3, 0, 1).reshape(2 * orders, -1, self.band + 1)
+        else:
+            parts = values.reshape(2 * orders, 0, self.band + 1)
         by_m = torch.bmm(parts, self.table(f"analyse{s}"))  # [m and part, rows, degrees]
         return self.unpack(by_m.transpose(0, 1).reshape(-1, 2 * orders * degrees), s, out)
