@@ -1,8 +1,8 @@
 """Which method is the fastest: a table of measured times, and how it is read.
 
 `costs.json` holds, per device ("cpu", "cuda"), dtype, and kind of form ("even", "odd"), a table of each method:
-microseconds[i][j] of one product of channel-wise functions up to degree l_max[i] with rows[j] rows, or null where it was
-not measured. `scripts/benchmarks/tensor_products.py --calibrate` measures this machine and rewrites it.
+microseconds[i][j] of one product of channel-wise functions up to degree l_max[i] with rows[j] rows, or null where it
+was not measured. `scripts/benchmarks/tensor_products.py --calibrate` measures this machine and rewrites it.
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ def _line(points: list[tuple[float, float]], x: float) -> float:
     """The piecewise linear function through points, level before the first and straight on after the last."""
     if x <= points[0][0] or len(points) == 1:
         return points[0][1]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
-        if x <= x1:
-            break
+    after = next((i for i, (place, _) in enumerate(points) if x <= place), len(points) - 1)
+    (x0, y0), (x1, y1) = points[after - 1 : after + 1]
     return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 

@@ -47,10 +47,7 @@ def sphere_rule(degree: int, symmetry: str = "none") -> Rule:
     even = max(2, degree - degree % 2)  # an odd polynomial integrates to zero on points that inversion keeps
     stored = "inversion" if symmetry == "none" else symmetry
     found = _stored().get(f"{stored}-{even}")
-    if found is None:
-        rule = _symmetric_gauss_legendre(degree, stored)
-    else:
-        rule = Rule(*found)
+    rule = _symmetric_gauss_legendre(degree, stored) if found is None else Rule(*found)
     if symmetry != "none":
         return rule
     theta, phi, weight = rule

@@ -1,4 +1,4 @@
-"""What every method has: components gathered from irreps and put back, and a form contracted in any of its arguments."""
+"""What every method has: components gathered from irreps and put back, and a form contracted in any argument."""
 
 from __future__ import annotations
 

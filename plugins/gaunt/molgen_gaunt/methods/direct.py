@@ -1,8 +1,9 @@
-"""The coefficients ∫ Y₁ Y₂ Y₃ themselves, as one dense matrix product: O(l⁶), the least work at the smallest degrees."""
+"""The coefficients ∫ Y₁ Y₂ Y₃ themselves, as one dense matrix product: O(l⁶), little work at the smallest degrees."""
 
 from __future__ import annotations
 
 from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor

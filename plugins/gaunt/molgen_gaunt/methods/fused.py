@@ -89,9 +89,10 @@ class Fused(Engine):
             self.constant(f"analysis{s}", analysis)
         self.full = [len(np.unique(slot.positions[slot.positions >= 0])) == slot.width for slot in form.slots]
 
-    def floats_per_row(self) -> int:
+    @property
+    def floats_per_row(self) -> int:  # type: ignore[override]
         """See Engine: one, for a kernel keeps nothing and takes any number of rows."""
-        return 1 if self.dtype == torch.float32 else self.grid.floats_per_row()
+        return 1 if self.dtype == torch.float32 else self.grid.floats_per_row
 
     def contract(
         self, x: Tensor, y: Tensor, i: int, j: int, *, memory: Memory | None = None, out: Tensor | None = None
@@ -105,7 +106,7 @@ class Fused(Engine):
         z = out if out is not None and out.is_contiguous() else self._result(x, k)
         if out is z and not self.full[k]:
             z.zero_()
-        tables = [self._table("synthesis", i), self._table("synthesis", j), self._table("analysis", k)]
+        tables = [self.table(f"synthesis{i}"), self.table(f"synthesis{j}"), self.table(f"analysis{k}")]
         alone = self.form.slots[k].channels < self.channels
         self._launch("contraction", [x.contiguous(), y.contiguous(), z], tables, (i, j, k), looping=alone)
         return z if out is None or out is z else out.copy_(z)
@@ -119,7 +120,7 @@ class Fused(Engine):
             return dx, dy
         k = 3 - i - j
         dx, dy = self._result(x, i), self._result(y, j)
-        tables = [self._table("synthesis", s) for s in (i, j, k)] + [self._table("analysis", s) for s in (i, j)]
+        tables = [self.table(f"synthesis{s}") for s in (i, j, k)] + [self.table(f"analysis{s}") for s in (i, j)]
         alone = any(self.form.slots[s].channels < self.channels for s in (i, j))
         tensors = [x.contiguous(), y.contiguous(), g.contiguous(), dx, dy]
         self._launch("gradient", tensors, tables, (i, j, k), looping=alone)
@@ -138,10 +139,6 @@ class Fused(Engine):
     def _left_to_grid(self) -> bool:
         # the compiler differentiates what it traces, and can't look into a kernel
         return self.dtype != torch.float32 or torch.compiler.is_compiling()
-
-    def _table(self, name: str, s: int) -> Tensor:
-        table: Tensor = getattr(self, f"{name}{s}")
-        return table
 
     def _result(self, like: Tensor, s: int) -> Tensor:
         make = like.new_empty if self.full[s] else like.new_zeros
@@ -163,7 +160,7 @@ class Fused(Engine):
         if rows == 0:
             return
         slots = [self.form.slots[s] for s in order]
-        places = [self._table("places", s) for s in order]
+        places = [self.table(f"places{s}") for s in order]
         options: dict[str, Any] = {"CHANNELS": self.channels, "P": self.plan.points, "ODD": self.form.odd}
         for letter, s, slot in zip("XYZ", order, slots, strict=True):
             options[f"{letter}0"], options[f"{letter}1"] = self.plan.sizes[s]

@@ -7,6 +7,8 @@ at one point of each orbit, and classes multiply like the elements of the group.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,7 +40,7 @@ class Grid(OnGrid):
             order = np.argsort(group, kind="stable")
             self.places(s, order)
             ends = np.searchsorted(group[order], range(self.classes + 1))
-            self.parts.append([(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)])
+            self.parts.append([(int(a), int(b)) for a, b in pairwise(ends)])
             scale = slot.scale_of_components[:, None]
             values = harmonics(slot.degrees, theta, phi) * scale
             self._add("analyse", s, (values * weight)[order], transposed=True)

@@ -209,19 +209,27 @@ _BLOCKS: Final = (
     (128, 4, 2),
     (128, 8, 2),
 )  # R, warps, stages
-# Sums of a thread, beyond which its 255 registers spill and compiling takes long, as seen in code compiled for sm_90;
-# products without tensor cores hold more of their factors in registers.
-_MOST_SUMS: Final = 96
-_MOST_SUMS_WITHOUT_TENSOR_CORES: Final = 48
+# What a program may use, as seen in code compiled for sm_90: beyond so many sums a thread's 255 registers spill and
+# compiling takes long, sooner without tensor cores; beyond so many bytes of shared memory it can't be started.
+_MOST_SUMS: Final = {True: 48, False: 96}
+_MOST_SHARED: Final = 227 << 10
+_SMALL: Final = 64  # components, up to which two blocks of points fit
 
 
 def _fitting(configs: list[Any], named: dict[str, Any], **options: Any) -> list[Any]:
-    """The largest blocks whose sums stay in registers; the smallest where none do."""
+    """The largest blocks that fit, since they read the tables least often; the smallest where none do."""
     given = {**named, **options}
-    sums = sum(given[n] for n in ("X0", "X1", "Y0", "Y1")) if "dx" in given else given["Z0"] + given["Z1"]
-    most = _MOST_SUMS_WITHOUT_TENSOR_CORES if given["PRECISION"] == "ieee" else _MOST_SUMS
-    found = [each for each in configs if each.kwargs["R"] * sums <= most * 32 * each.num_warps]
-    return found[-4:] or configs[:1]  # larger blocks read the tables less often
+    x, y, z = (given[f"{letter}0"] + given[f"{letter}1"] for letter in "XYZ")
+    taken, sums = (x + y + z, x + y) if "dx" in given else (x + y, z)
+    tables = taken * (2 if given["ODD"] else 1) + sums
+    copies = 2 if given["PRECISION"] == "tf32x3" else 1
+
+    def fits(config: Any) -> bool:
+        R = config.kwargs["R"]
+        shared = 4 * (R * taken * copies + given["G"] * tables * 3 // 2)
+        return shared <= _MOST_SHARED and R * sums <= _MOST_SUMS[given["PRECISION"] == "ieee"] * 32 * config.num_warps
+
+    return [config for config in configs if fits(config)][-4:] or configs[:1]
 
 
 def _tuned(kernel: Any) -> Any:
@@ -239,7 +247,8 @@ _TUNED: Final = {} if INTERPRETED else {name: _tuned(kernel) for name, kernel in
 
 def launch(name: str, programs: int, arguments: list[Any], options: dict[str, Any]) -> None:
     """Runs a kernel over so many rows of a program; the block sizes are tuned once per size of the problem."""
-    options = {**options, "G": 16 if options["P"] % 32 else 32}
+    large = max(options[f"{letter}0"] + options[f"{letter}1"] for letter in "XYZ") > _SMALL
+    options = {**options, "G": 16 if large or options["P"] % 32 else 32}
     if INTERPRETED:
         options["PRECISION"] = "rounded" if options["PRECISION"] == "bfloat16" else options["PRECISION"]
         _KERNELS[name][(triton.cdiv(programs, 16),)](*arguments, 0, **options, R=16)
