@@ -184,7 +184,7 @@ class _Plan:
         self.sizes: list[tuple[int, int]] = []
         self.orders: list[Order] = []
         for slot in form.slots:
-            group = np.array([symmetry_class(l, m, symmetry) for l, m in components(slot.degrees)])
+            group = np.array([symmetry_class(*lm, symmetry) for lm in components(slot.degrees)])
             members = [np.flatnonzero(group == c) for c in range(1 if symmetry == "none" else 2)]
             sizes = [max(_SMALLEST, 1 << (len(each) - 1).bit_length()) for each in members]
             self.sizes.append((sizes[0], sizes[1] if len(sizes) > 1 else 0))
