@@ -36,8 +36,8 @@ class GauntConvolution(nn.Module):
         l_filter: highest degree of the filter.
         irreps_out: of the output; every one must be reached by a path.
         weighted: whether `forward` takes a weight for each degree of the filter and channel, `weight_numel` in all.
-        method: `rotated`, as the module says, or `product`, which multiplies on the sphere; `auto` takes the one that
-            was measured to be faster.
+        method: `rotated`, as the module says: the least arithmetic; or `product`, on the sphere, which was the faster at
+            every degree up to 10 on a CPU (see the README), and which `auto` takes.
         parity: as of the product.
         normalization: as of the product.
 
@@ -69,15 +69,14 @@ class GauntConvolution(nn.Module):
         self.irreps_in, self.irreps_out = read_irreps(irreps_in, "irreps_in"), read_irreps(irreps_out, "irreps_out")
         self.l_filter, self.weighted = l_filter, weighted
         self._widths = self.irreps_in.dim, self.irreps_out.dim
-        config = GauntConfig(parity=parity, normalization=normalization)
+        config = GauntConfig.model_validate({"parity": parity, "normalization": normalization})
         harmonics = o3.Irreps.spherical_harmonics(l_filter)
         forms = forms_of(config, self.irreps_in, harmonics, self.irreps_out)
         self.channels = max(form.slots[2].channels for form in forms)
         self.weight_numel = self.channels * (l_filter + 1) if weighted else 0
-        degrees = max(self.irreps_in.lmax, self.irreps_out.lmax)
-        self.method = ("rotated" if degrees >= _LEAST_DEGREE else "product") if method == "auto" else method
+        self.method = "product" if method == "auto" else method
         if self.method == "rotated":
-            self.frames = WignerD(degrees)
+            self.frames = WignerD(max(self.irreps_in.lmax, self.irreps_out.lmax))
             self.terms = nn.ModuleList(_InFrame(form, l_filter) for form in forms)
             return
         self.harmonics = SphericalHarmonics(l_filter)
@@ -129,10 +128,6 @@ class GauntConvolution(nn.Module):
                 )
 
 
-# of the highest degree, from which turning into the frame and back costs less than two dimensions of quadrature
-_LEAST_DEGREE = 6
-
-
 class _InFrame(Tables):
     """One form with a filter along the polar axis."""
 
@@ -141,6 +136,7 @@ class _InFrame(Tables):
         first, filters, last = form.slots
         self.channels, self.width_out = max(first.channels, last.channels), last.width
         theta, weight = gauss_legendre(form.degree)
+        self.rings = len(theta)
         l_max = min(first.l_max, last.l_max)  # no m above it is in both
         self.orders, self.degrees = 2 * l_max + 1, (first.l_max, last.l_max)
         self._enter(first)
@@ -179,16 +175,19 @@ class _InFrame(Tables):
 
     def forward(self, x: Tensor, blocks: list[Tensor], coefficients: Tensor) -> Tensor:
         """[E, width] of x [E, width], frames and coefficients [E, C or 1, degrees]."""
-        E, C = len(x), self.channels
-        packed = (x.index_select(1, self.table("take")) * self.table("there")).view(E, C, -1)
-        turned = rotate(packed, blocks[: self.degrees[0] + 1]).view(E * C, -1)
-        rows = turned.index_select(1, self.table("place_in")).view(E * C, self.orders, -1).transpose(0, 1)
+        E, C, m, theta = len(x), self.channels, self.orders, self.rings
+        n_in, n_out = ((l_max + 1) ** 2 for l_max in self.degrees)
+        packed = (x.index_select(1, self.table("take")) * self.table("there")).view(E, C, n_in)
+        turned = rotate(packed, blocks[: self.degrees[0] + 1]).view(E * C, n_in)
+        place = self.table("place_in")
+        rows = turned.index_select(1, place).view(E * C, m, len(place) // m).transpose(0, 1)
         rings = torch.bmm(rows, self.table("synthesis"))  # [m, E·C, θ]
         filters = coefficients @ self.table("filter")  # [E, C or 1, θ]
-        rings = (rings.view(self.orders, E, C, -1) * filters).view(self.orders, E * C, -1)
-        found = torch.bmm(rings, self.table("analysis")).transpose(0, 1).reshape(E * C, -1)  # [E·C, m·l]
-        result = nn.functional.pad(found, (0, 1)).index_select(1, self.table("place_out")).view(E, C, -1)
-        out = rotate_back(result, blocks[: self.degrees[1] + 1]).reshape(E, -1)
+        rings = (rings.view(m, E, C, theta) * filters).view(m, E * C, theta)
+        found = torch.bmm(rings, self.table("analysis"))  # [m, E·C, l]
+        found = found.transpose(0, 1).reshape(E * C, m * found.shape[2])
+        result = nn.functional.pad(found, (0, 1)).index_select(1, self.table("place_out")).view(E, C, n_out)
+        out = rotate_back(result, blocks[: self.degrees[1] + 1]).reshape(E, C * n_out)
         return nn.functional.pad(out, (0, 1)).index_select(1, self.table("put"))
 
 

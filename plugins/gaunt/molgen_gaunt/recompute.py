@@ -108,14 +108,21 @@ class _Recomputed(torch.autograd.Function):
         return None, None, *(next(found) if each else None for each in wanted)
 
 
+class _Blocks(Reused):
+    """Without a search among the views that are kept: what is packed here is none of them."""
+
+    def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
+        return matrix[:, start:stop]
+
+
 def _memory(x: Tensor) -> Reused:
     """Memory of this thread on a CPU, where mapping pages anew costs as much as computing; else new memory."""
     if x.device.type != "cpu":
-        return Reused(x.dtype, x.device)
+        return _Blocks(x.dtype, x.device)
     kept: dict[tuple[torch.dtype, bool], Reused] = _local.__dict__.setdefault("memory", {})
     key = x.dtype, torch.is_inference_mode_enabled()  # what inference mode makes can't be written outside of it
     if key not in kept:
-        kept[key] = Reused(x.dtype, x.device)
+        kept[key] = _Blocks(x.dtype, x.device)
     return kept[key]
 
 

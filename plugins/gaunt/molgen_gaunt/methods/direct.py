@@ -80,10 +80,10 @@ class Direct(Engine):
         if len(shared) == 1:
             one, many, s = (f, g, i) if shared[0] == i else (g, f, j)
             matrix = torch.mm(one, self.table(f"matrix{s}_{i + j - s}"))
-            products = torch.bmm(many.view(rows, C, -1), matrix.view(rows, many.shape[1], self.sizes[k]))
+            products = torch.bmm(many.view(rows, C, many.shape[1]), matrix.view(rows, many.shape[1], self.sizes[k]))
             return self.unpack(products.view(rows * C, self.sizes[k]), k, out)
         if self.form.slots[k].channels < C and not shared:  # the sum over channels comes before the table
-            pairs = torch.bmm(f.view(rows, C, -1).transpose(1, 2), g.view(rows, C, -1))
+            pairs = torch.bmm(f.view(rows, C, f.shape[1]).transpose(1, 2), g.view(rows, C, g.shape[1]))
         else:
             pairs = torch.mul(f[:, :, None], g[:, None, :], out=memory("pairs", f.shape[0], f.shape[1], g.shape[1]))
         size = self.sizes[i] * self.sizes[j]
