@@ -12,7 +12,7 @@ from molgen.errors import InputError
 from molgen.interfaces import TensorProduct
 from molgen_gaunt.autograd import contract
 from molgen_gaunt.channels import joined
-from molgen_gaunt.config import GauntConfig
+from molgen_gaunt.config import GauntConfig, Precision
 from molgen_gaunt.costs import fastest
 from molgen_gaunt.form import Form
 from molgen_gaunt.methods import engine_of
@@ -35,7 +35,7 @@ def build(
 class Term(Tables):
     """One form of the product: functions of two kinds, natural or pseudo, and the kind of the result."""
 
-    def __init__(self, form: Form, method: str, precision: str) -> None:
+    def __init__(self, form: Form, method: str, precision: Precision) -> None:
         super().__init__(torch.get_default_dtype(), "cpu")
         self.form, self.method, self.precision = form, method, precision
         self.rows_per_row = max(slot.channels for slot in form.slots)

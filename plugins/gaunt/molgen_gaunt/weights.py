@@ -79,13 +79,12 @@ class DegreeWeights(nn.Module):
                 raise ValueError("no weights")
             weights = self.weights[None]
         parts = weights.split([self.rank * size for size in self.sizes], dim=-1)
-        a, b, c = (part.view(len(part), self.rank, -1) for part in parts)
-        rows = len(x1)
+        a, b, c = (part.unflatten(1, (self.rank, size)) for part, size in zip(parts, self.sizes, strict=True))
         inputs = []
         for s, (x, w) in enumerate(((x1, a), (x2, b))):
             wide = x.index_select(1, self.spread) if s == self.shared else x
-            inputs.append((wide[:, None] * w.index_select(2, self._place(s))).reshape(rows * self.rank, -1))
-        out = product(inputs[0], inputs[1]).view(rows, self.rank, -1)
+            inputs.append((wide[:, None] * w.index_select(2, self._place(s))).flatten(0, 1))
+        out = product(inputs[0], inputs[1]).unflatten(0, (len(x1), self.rank))
         return (out * c.index_select(2, self.place2)).sum(1) / math.sqrt(self.rank)
 
     def _place(self, s: int) -> Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from molgen_gaunt.config import Precision
 from molgen_gaunt.form import Form
 from molgen_gaunt.methods.base import Engine as Engine
 from molgen_gaunt.methods.direct import Direct
 from molgen_gaunt.methods.fourier import Fourier
+from molgen_gaunt.methods.fused import Fused
 from molgen_gaunt.methods.grid import Grid
 from molgen_gaunt.methods.separable import Separable
 
@@ -16,6 +18,12 @@ __all__ = ["Engine", "engine_of"]
 _ENGINES: dict[str, type[Engine]] = {"direct": Direct, "grid": Grid, "separable": Separable, "fourier": Fourier}
 
 
-def engine_of(method: str, form: Form, dtype: torch.dtype, device: torch.device, precision: str) -> Engine:
-    """The engine of a method's name; `precision` is of `fused` alone."""
+def engine_of(method: str, form: Form, dtype: torch.dtype, device: torch.device, precision: Precision) -> Engine:
+    """The engine of a method's name; `precision` is of `fused` alone.
+
+    Raises:
+        ConfigError: `fused` where Triton is not installed.
+    """
+    if method == "fused":
+        return Fused(form, dtype, device, precision)
     return _ENGINES[method](form, dtype, device)

@@ -14,6 +14,7 @@ class filled up with zeros to a power of two; T components in all. Tables: `synt
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import triton
@@ -229,11 +230,14 @@ def _fitting(configs: list[Any], named: dict[str, Any], **options: Any) -> list[
         shared = 4 * (R * taken * copies + given["G"] * tables * 3 // 2)
         return shared <= _MOST_SHARED and R * sums <= _MOST_SUMS[given["PRECISION"] == "ieee"] * 32 * config.num_warps
 
-    return [config for config in configs if fits(config)][-4:] or configs[:1]
+    few = 2 if max(x, y, z) > _SMALL else 4  # large ones compile for long
+    return [config for config in configs if fits(config)][-few:] or configs[:1]
 
 
-def _tuned(kernel: Any) -> Any:
+@cache
+def _tuned(name: str) -> Any:
     # the same order of sums in each: a kernel's result does not depend on the choice
+    kernel = _KERNELS[name]
     return triton.autotune(
         [triton.Config({"R": R}, num_warps=warps, num_stages=stages) for R, warps, stages in _BLOCKS],
         key=["size", *(name for name in kernel.arg_names if name.isupper() and name != "R")],
@@ -242,7 +246,6 @@ def _tuned(kernel: Any) -> Any:
 
 
 _KERNELS: Final = {"contraction": contraction, "gradient": gradient}
-_TUNED: Final = {} if INTERPRETED else {name: _tuned(kernel) for name, kernel in _KERNELS.items()}
 
 
 def launch(name: str, programs: int, arguments: list[Any], options: dict[str, Any]) -> None:
@@ -254,4 +257,4 @@ def launch(name: str, programs: int, arguments: list[Any], options: dict[str, An
         _KERNELS[name][(triton.cdiv(programs, 16),)](*arguments, 0, **options, R=16)
         return
     size = 2 + (programs > 1 << 13) + (programs > 1 << 16)  # neither idle multiprocessors nor the last few programs
-    _TUNED[name][lambda chosen: (triton.cdiv(programs, chosen["R"]),)](*arguments, size, **options)
+    _tuned(name)[lambda chosen: (triton.cdiv(programs, chosen["R"]),)](*arguments, size, **options)
