@@ -83,8 +83,8 @@ def test_blocks_are_an_orthogonal_representation(seed: int) -> None:
 
 @pytest.mark.parametrize("l_max", [4, 20])
 def test_harmonics_of_a_turned_vector_are_turned_harmonics(l_max: int) -> None:
-    if l_max > 11:
-        pytest.importorskip("sphericart.torch", reason="e3nn's harmonics end at l = 11")
+    if l_max > 11 and SphericalHarmonics(0).backend == "e3nn":
+        pytest.skip("e3nn's harmonics end at l = 11")
     Y = SphericalHarmonics(l_max)
     R, r = torch.cat([random_rotations(10), special_rotations()]), torch.randn(17, 3)
     blocks = WignerD(l_max)(R)
