@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from harness import Timing, ended, in_turn, machine, parser, publish
+from harness import Timing, ended, in_turn, machine, parser, publish, saved_bytes
 from torch import Tensor, nn
 
 import molgen
@@ -68,22 +68,6 @@ def _coordinates(channels: int, hidden: bool) -> nn.Module:
     last = nn.Linear(channels, 1, bias=False)
     nn.init.xavier_uniform_(last.weight, gain=0.001)
     return nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), last) if hidden else last
-
-
-def saved_bytes(forward: Callable[[], Tensor], known: Sequence[Tensor]) -> int:
-    """Bytes that autograd keeps for the backward pass, beside tensors that are there anyway."""
-    there = {tensor.untyped_storage().data_ptr() for tensor in known}
-    kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps their addresses from being given out again
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in there:
-            kept[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        forward()
-    return sum(storage.nbytes() for storage in kept.values())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -16,13 +16,26 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 import molgen
 from molgen.atomic import write_atomically
 from molgen.errors import MolgenError
 from molgen.training.hardware import describe_hardware
 
-__all__ = ["QM9_SIZES", "Timing", "ended", "in_turn", "machine", "parser", "percent", "plain_table", "publish", "timed"]
+__all__ = [
+    "QM9_SIZES",
+    "Timing",
+    "ended",
+    "in_turn",
+    "machine",
+    "parser",
+    "percent",
+    "plain_table",
+    "publish",
+    "saved_bytes",
+    "timed",
+]
 
 _Key = TypeVar("_Key")
 
@@ -79,6 +92,22 @@ def in_turn(cases: Mapping[_Key, Callable[[], object]], repeats: int) -> dict[_K
         for name, run in cases.items():
             seconds[name].append(timed(run))
     return {name: Timing(tuple(runs)) for name, runs in seconds.items()}
+
+
+def saved_bytes(forward: Callable[[], Tensor], known: Sequence[Tensor]) -> int:
+    """Bytes that autograd keeps for the backward pass, beside tensors that are there anyway."""
+    there = {tensor.untyped_storage().data_ptr() for tensor in known}
+    kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps their addresses from being given out again
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in there:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward()
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def parser(
