@@ -19,7 +19,8 @@ SINGLE, DOUBLE = 1e-6, 1e-13  # relative errors that every method keeps in float
 def error(found: Tensor, expected: Tensor) -> float:
     """Largest difference, relative to the largest number that was expected."""
     assert found.shape == expected.shape
-    return float((found.double() - expected.double()).abs().max() / expected.abs().max())
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 @cache

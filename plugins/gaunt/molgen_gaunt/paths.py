@@ -9,7 +9,7 @@ from e3nn import o3
 
 from molgen.errors import ConfigError
 from molgen_gaunt.channels import joined
-from molgen_gaunt.config import GauntConfig
+from molgen_gaunt.config import GauntConfig, Parity
 from molgen_gaunt.form import Form, channels_of, natural, slot_of, strengths
 
 __all__ = ["forms_of", "read_irreps"]
@@ -26,7 +26,7 @@ def read_irreps(irreps: o3.Irreps | str, name: str) -> o3.Irreps:
         raise ConfigError(f"{irreps!r} are no irreps", where=name, expected="irreps like '16x0e + 16x1o'") from error
     if read.dim == 0:
         raise ConfigError(f"{name} is empty", expected="irreps like '16x0e + 16x1o'")
-    return read
+    return read.remove_zero_multiplicities()
 
 
 def forms_of(config: GauntConfig, irreps1: o3.Irreps, irreps2: o3.Irreps, irreps_out: o3.Irreps) -> list[Form]:
@@ -41,15 +41,16 @@ def forms_of(config: GauntConfig, irreps1: o3.Irreps, irreps2: o3.Irreps, irreps
     per_side.append(channels)
     component = config.normalization == "component"
     kinds = [(True, irreps1), (False, irreps1)], [(True, irreps2), (False, irreps2)]
-    paths = _paths(config, irreps1, irreps2)
+    paths = _paths(irreps1, irreps2, config.parity)
     out_scale: dict[o3.Irrep, float] = {}
     for ir in joined(irreps_out):
         variance = sum(strength for target, _, _, _, strength in paths if target == ir)
         if variance == 0:
+            by_odd = config.parity == "even" and any(ir == target for target, *_ in _paths(irreps1, irreps2, "full"))
             raise ConfigError(
                 f"no path leads to {ir} of irreps_out",
                 where=where,
-                remedy="set `parity: full` for the antisymmetric paths" if config.parity == "even" else "take it out",
+                remedy="set `parity: full` for the antisymmetric paths" if by_odd else "take it out",
             )
         out_scale[ir] = 1 / math.sqrt(variance) if component else 1.0
     forms = []
@@ -77,14 +78,12 @@ def forms_of(config: GauntConfig, irreps1: o3.Irreps, irreps2: o3.Irreps, irreps
     return forms
 
 
-def _paths(
-    config: GauntConfig, irreps1: o3.Irreps, irreps2: o3.Irreps
-) -> list[tuple[o3.Irrep, bool, bool, bool, float]]:
+def _paths(irreps1: o3.Irreps, irreps2: o3.Irreps, parity: Parity) -> list[tuple[o3.Irrep, bool, bool, bool, float]]:
     """(output, kind of each input, odd, variance) of every path."""
     found = []
     sides = [list(joined(irreps1)), list(joined(irreps2))]
     l_max = max(ir.l for ir in sides[0]), max(ir.l for ir in sides[1])
-    for odd in (False, True) if config.parity == "full" else (False,):
+    for odd in (False, True) if parity == "full" else (False,):
         table = strengths((*l_max, sum(l_max)), odd=odd)
         for ir1 in sides[0]:
             for ir2 in sides[1]:

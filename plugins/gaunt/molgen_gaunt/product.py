@@ -55,6 +55,7 @@ class Term(Tables):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Term:
         super()._apply(fn, recurse)
         self.chosen.clear()
+        self.nominal = self._choose(_NOMINAL_ROWS // self.rows_per_row)  # another device or dtype, another method
         return self
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -64,7 +65,8 @@ class Term(Tables):
         size = x.shape[0].bit_length()
         method = self.chosen.get(size)
         if method is None:
-            method = self.chosen[size] = self._choose(x.shape[0])
+            # one choice for all of this size, whichever comes first: runs repeat to the bit
+            method = self.chosen[size] = self._choose(1 << size)
         return contract(x, y, self.engines[method])
 
 
