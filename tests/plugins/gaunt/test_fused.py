@@ -71,7 +71,8 @@ def engines(form: Form, **options: Any) -> tuple[Fused, Grid]:
     return Fused(form, torch.float32, DEVICE, **options), Grid(form, torch.float64, DEVICE)
 
 
-ORDERS = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)]
+# the six orders of two given arguments, three for each symmetry
+ORDERS = {"none": [(0, 1), (1, 2), (2, 0)], "inversion": [(1, 0), (2, 1), (0, 2)]}
 
 
 @on_device
@@ -81,7 +82,7 @@ ORDERS = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)]
 def test_every_argument_of_the_form_can_be_the_result(sides: tuple[str, str, str], odd: bool, symmetry: str) -> None:
     form = form_of(*sides, odd=odd)
     fused, exact = engines(form, symmetry=symmetry)
-    for i, j in ORDERS:
+    for i, j in ORDERS[symmetry]:
         x, y = inputs(form, 5, i), inputs(form, 5, j)
         assert error(fused.contract(x, y, i, j), exact.contract(x.double(), y.double(), i, j)) < ROUNDING
 
@@ -93,7 +94,7 @@ def test_both_gradients_come_from_one_pass(sides: tuple[str, str, str], odd: boo
     form = form_of(*sides, odd=odd)
     for symmetry in ("none", "inversion"):
         fused, exact = engines(form, symmetry=symmetry)
-        for i, j in [(0, 1), (2, 0)] if symmetry == "none" else [(1, 0), (1, 2)]:
+        for i, j in ORDERS[symmetry][:2]:
             given = [inputs(form, 6, s) for s in (i, j, 3 - i - j)]
             found = fused.gradients(*given, i, j, memory=Fresh())
             expected = exact.gradients(*(each.double() for each in given), i, j, memory=Fresh())

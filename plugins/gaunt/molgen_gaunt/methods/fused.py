@@ -1,8 +1,8 @@
 """The grid without its memory: a Triton kernel goes through the points in pieces and never writes their values.
 
 For float32 on a GPU. Every other dtype, and what `torch.compile` traces, is computed by `grid`, to the same result.
-Higher derivatives are contractions of the same form, hence the same kernel with its arguments in other places. Sums go
-in one order whatever autotuning chooses, and nothing is added atomically: results repeat bit for bit.
+Higher derivatives are contractions of the same form, hence the same kernel with its arguments in other places. Nothing
+is added atomically: while autotuning's choice of blocks stands, which is for a process, results repeat bit for bit.
 
 To try it without a GPU set TRITON_INTERPRET=1 before Python starts; it is slow.
 """
@@ -32,6 +32,7 @@ __all__ = ["Fused"]
 _TRITON_NAMES: Final = {"float32": "ieee", "3xtf32": "tf32x3", "tf32": "tf32", "bfloat16": "bfloat16"}
 _SYMMETRIES: Final = ("none", "inversion")  # of one and of two classes
 _SMALLEST: Final = 16  # extent of a matrix product in Triton; all extents are powers of two
+_SMALL: Final = 64  # components, up to which values at 32 points stay in registers; elsewhere at 16
 
 
 class Fused(Engine):
@@ -41,8 +42,8 @@ class Fused(Engine):
         form: what to compute.
         dtype: of inputs and results; all but float32 are computed by `grid`.
         device: of inputs and results.
-        precision: of the matrix products: `float32`, `3xtf32` (three products on tensor cores, about as exact),
-            `tf32` (relative error 5e-4) or `bfloat16` (4e-3); sums are float32's in all of them.
+        precision: of the matrix products: `float32`, `3xtf32` (three products on tensor cores, for float32's
+            accuracy), `tf32` (factors rounded to 11 bits) or `bfloat16` (to 8); sums are float32's in all of them.
         symmetry: `none` or `inversion` (half the points, and components in two classes); by default what is less work.
 
     Raises:
@@ -161,7 +162,8 @@ class Fused(Engine):
             return
         slots = [self.form.slots[s] for s in order]
         places = [self.table(f"places{s}") for s in order]
-        options: dict[str, Any] = {"CHANNELS": self.channels, "P": self.plan.points, "ODD": self.form.odd}
+        options: dict[str, Any] = {"CHANNELS": self.channels, "ODD": self.form.odd}
+        options["P"], options["G"] = self.plan.points, self.plan.piece
         for letter, s, slot in zip("XYZ", order, slots, strict=True):
             options[f"{letter}0"], options[f"{letter}1"] = self.plan.sizes[s]
             options[f"{letter}_MANY"] = slot.channels == self.channels
@@ -179,8 +181,6 @@ class _Plan:
         self.symmetry = symmetry
         self.odd = form.odd
         self.rule: Rule = sphere_rule(form.degree, symmetry)
-        piece = _SMALLEST if len(self.rule.theta) <= _SMALLEST else 2 * _SMALLEST
-        self.points = -(-len(self.rule.theta) // piece) * piece
         self.sizes: list[tuple[int, int]] = []
         self.orders: list[Order] = []
         for slot in form.slots:
@@ -192,6 +192,10 @@ class _Plan:
                 np.pad(each, (0, n - len(each)), constant_values=-1) for each, n in zip(members, sizes, strict=True)
             ]
             self.orders.append(np.concatenate(padded))
+        blocks, twos = (-(-len(self.rule.theta) // n) for n in (_SMALLEST, 2 * _SMALLEST))
+        small = max(map(sum, self.sizes)) <= _SMALL and not form.odd
+        self.piece = (2 if small and 2 * twos <= 1.2 * blocks else 1) * _SMALLEST  # points at a time
+        self.points = twos * self.piece if self.piece > _SMALLEST else blocks * self.piece
 
     def operations(self, *, backward: bool = False) -> int:
         """Of the matrix products of one channel of one row."""

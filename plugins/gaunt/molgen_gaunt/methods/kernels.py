@@ -201,20 +201,13 @@ def gradient(
 
 INTERPRETED: Final = not isinstance(contraction, triton.JITFunction)  # TRITON_INTERPRET=1: on the CPU, in Python
 
-_BLOCKS: Final = (
-    (16, 4, 2),
-    (32, 4, 2),
-    (32, 8, 2),
-    (64, 4, 2),
-    (64, 8, 2),
-    (128, 4, 2),
-    (128, 8, 2),
-)  # R, warps, stages
+# R, warps, stages; from small to large
+_BLOCKS: Final = ((16, 4, 2), (32, 4, 2), (32, 8, 2), (64, 4, 2), (64, 8, 2), (128, 4, 2), (128, 8, 2))
 # What a program may use, as seen in code compiled for sm_90: beyond so many sums a thread's 255 registers spill and
 # compiling takes long, sooner without tensor cores; beyond so many bytes of shared memory it can't be started.
 _MOST_SUMS: Final = {True: 48, False: 96}
 _MOST_SHARED: Final = 227 << 10
-_SMALL: Final = 64  # components, up to which two blocks of points fit
+_LONG: Final = 64  # components, beyond which compiling takes long
 
 
 def _fitting(configs: list[Any], named: dict[str, Any], **options: Any) -> list[Any]:
@@ -230,17 +223,16 @@ def _fitting(configs: list[Any], named: dict[str, Any], **options: Any) -> list[
         shared = 4 * (R * taken * copies + given["G"] * tables * 3 // 2)
         return shared <= _MOST_SHARED and R * sums <= _MOST_SUMS[given["PRECISION"] == "ieee"] * 32 * config.num_warps
 
-    few = 2 if max(x, y, z) > _SMALL else 4  # large ones compile for long
+    few = 2 if max(x, y, z) > _LONG else 4
     return [config for config in configs if fits(config)][-few:] or configs[:1]
 
 
 @cache
 def _tuned(name: str) -> Any:
-    # the same order of sums in each: a kernel's result does not depend on the choice
     kernel = _KERNELS[name]
     return triton.autotune(
         [triton.Config({"R": R}, num_warps=warps, num_stages=stages) for R, warps, stages in _BLOCKS],
-        key=["size", *(name for name in kernel.arg_names if name.isupper() and name != "R")],
+        key=["size", *(each for each in kernel.arg_names if each.isupper() and each != "R")],
         prune_configs_by={"early_config_prune": _fitting},
     )(kernel)
 
@@ -250,11 +242,9 @@ _KERNELS: Final = {"contraction": contraction, "gradient": gradient}
 
 def launch(name: str, programs: int, arguments: list[Any], options: dict[str, Any]) -> None:
     """Runs a kernel over so many rows of a program; the block sizes are tuned once per size of the problem."""
-    large = max(options[f"{letter}0"] + options[f"{letter}1"] for letter in "XYZ") > _SMALL
-    options = {**options, "G": 16 if large or options["P"] % 32 else 32}
     if INTERPRETED:
-        options["PRECISION"] = "rounded" if options["PRECISION"] == "bfloat16" else options["PRECISION"]
-        _KERNELS[name][(triton.cdiv(programs, 16),)](*arguments, 0, **options, R=16)
+        precision = "rounded" if options["PRECISION"] == "bfloat16" else options["PRECISION"]
+        _KERNELS[name][(triton.cdiv(programs, 16),)](*arguments, 0, **{**options, "PRECISION": precision}, R=16)
         return
     size = 2 + (programs > 1 << 13) + (programs > 1 << 16)  # neither idle multiprocessors nor the last few programs
     _tuned(name)[lambda chosen: (triton.cdiv(programs, chosen["R"]),)](*arguments, size, **options)
