@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
@@ -22,10 +23,13 @@ __all__ = ["METHODS", "cost", "fastest"]
 METHODS: Final = ("direct", "grid", "separable", "fourier", "fused")
 
 
-def fastest(form: Form, rows: int, device: torch.device, dtype: torch.dtype) -> str:
+def fastest(forms: Sequence[Form], rows: int, device: torch.device, dtype: torch.dtype) -> str:
     """The method of least cost for `rows` rows (structures or edges × channels); `grid` where nothing was measured."""
-    costs = {method: cost(method, form, rows, device.type, dtype) for method in METHODS}
-    known = {method: seconds for method, seconds in costs.items() if seconds is not None}
+    known: dict[str, float] = {}
+    for method in METHODS:
+        costs = [cost(method, form, rows, device.type, dtype) for form in forms]
+        if None not in costs:
+            known[method] = sum(each for each in costs if each is not None)
     return min(known, key=known.__getitem__, default="grid")
 
 

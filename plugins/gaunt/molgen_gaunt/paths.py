@@ -12,7 +12,7 @@ from molgen_gaunt.channels import joined
 from molgen_gaunt.config import GauntConfig, Parity
 from molgen_gaunt.form import Form, channels_of, natural, slot_of, strengths
 
-__all__ = ["forms_of", "read_irreps"]
+__all__ = ["forms_of", "paired", "read_irreps"]
 
 # degree l₁+l₂+l₃ up to which the quadrature was measured to keep the accuracy that the tests state
 _LARGEST_DEGREE = {torch.float32: 96, torch.float64: 192}
@@ -76,6 +76,15 @@ def forms_of(config: GauntConfig, irreps1: o3.Irreps, irreps2: o3.Irreps, irreps
                 if all(slot is not None for slot in slots):
                     forms.append(Form((slots[0], slots[1], slots[2]), odd))  # type: ignore[arg-type]
     return forms
+
+
+def paired(forms: list[Form]) -> list[list[Form]]:
+    """The even and the odd form of the same functions together, where there are both."""
+    found: dict[tuple[bytes, ...], list[Form]] = {}
+    for form in forms:
+        same = tuple(slot.positions.tobytes() for slot in form.slots[:2])
+        found.setdefault(same, []).append(form)
+    return list(found.values())
 
 
 def _paths(irreps1: o3.Irreps, irreps2: o3.Irreps, parity: Parity) -> list[tuple[o3.Irrep, bool, bool, bool, float]]:

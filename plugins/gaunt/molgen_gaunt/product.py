@@ -15,8 +15,8 @@ from molgen_gaunt.channels import joined
 from molgen_gaunt.config import GauntConfig, Precision
 from molgen_gaunt.costs import fastest
 from molgen_gaunt.form import Form
-from molgen_gaunt.methods import engine_of
-from molgen_gaunt.paths import forms_of, read_irreps
+from molgen_gaunt.methods import Engine, engines_of
+from molgen_gaunt.paths import forms_of, paired, read_irreps
 from molgen_gaunt.tables import Tables
 from molgen_gaunt.weights import DegreeWeights
 
@@ -33,24 +33,25 @@ def build(
 
 
 class Term(Tables):
-    """One form of the product: functions of two kinds, natural or pseudo, and the kind of the result."""
+    """The form of two kinds of functions, natural or pseudo, or both forms of them, even and odd."""
 
-    def __init__(self, form: Form, method: str, precision: Precision) -> None:
+    def __init__(self, forms: list[Form], method: str, precision: Precision) -> None:
         super().__init__(torch.get_default_dtype(), "cpu")
-        self.form, self.method, self.precision = form, method, precision
-        self.rows_per_row = max(slot.channels for slot in form.slots)
+        self.forms, self.method, self.precision = forms, method, precision
+        self.rows_per_row = max(slot.channels for slot in forms[0].slots)
         self.engines = nn.ModuleDict()
-        self.chosen: dict[int, str] = {}
+        self.chosen: dict[int, tuple[Engine, ...]] = {}
         self.nominal = self._choose(_NOMINAL_ROWS // self.rows_per_row)
 
-    def _choose(self, rows: int) -> str:
-        """The method for about `rows` rows, its engine made when it is first asked for."""
+    def _choose(self, rows: int) -> tuple[Engine, ...]:
+        """What computes about `rows` rows, made when it is first asked for."""
         method = self.method
         if method == "auto":
-            method = fastest(self.form, rows * self.rows_per_row, self.device, self.dtype)
+            method = fastest(self.forms, rows * self.rows_per_row, self.device, self.dtype)
         if method not in self.engines:
-            self.engines[method] = engine_of(method, self.form, self.dtype, self.device, self.precision)
-        return method
+            made = engines_of(method, self.forms, self.dtype, self.device, self.precision)
+            self.engines[method] = nn.ModuleList(made)
+        return tuple(self.engines[method])  # type: ignore[arg-type]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Term:
         super()._apply(fn, recurse)
@@ -60,14 +61,17 @@ class Term(Tables):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """[B, width of slot 2] of [B, width of slot 0] and [B, width of slot 1]."""
-        if torch.compiler.is_compiling():
-            return contract(x, y, self.engines[self.nominal])
-        size = x.shape[0].bit_length()
-        method = self.chosen.get(size)
-        if method is None:
-            # one choice for all of this size, whichever comes first: runs repeat to the bit
-            method = self.chosen[size] = self._choose(1 << size)
-        return contract(x, y, self.engines[method])
+        engines = self.nominal
+        if not torch.compiler.is_compiling():
+            size = x.shape[0].bit_length()
+            if size not in self.chosen:
+                # one choice for all of this size, whichever comes first: runs repeat to the bit
+                self.chosen[size] = self._choose(1 << size)
+            engines = self.chosen[size]
+        out = contract(x, y, engines[0])
+        for engine in engines[1:]:
+            out = out + contract(x, y, engine)
+        return out
 
 
 class GauntTensorProduct(TensorProduct):
@@ -133,7 +137,9 @@ class GauntTensorProduct(TensorProduct):
             inner = self.degree_weights.weighted
         # the compiler can't look into irreps
         self._widths = self.irreps1.dim, self.irreps2.dim, self.weight_numel
-        self.terms = nn.ModuleList(Term(form, config.method, config.precision) for form in forms_of(config, *inner))
+        self.terms = nn.ModuleList(
+            Term(forms, config.method, config.precision) for forms in paired(forms_of(config, *inner))
+        )
         self._terms = tuple(self.terms)  # a ModuleList's slices are new modules
 
     @property

@@ -19,7 +19,7 @@ from molgen_gaunt.methods.base import Jet, OnGrid
 from molgen_gaunt.quadrature import SYMMETRIES, sphere_rule, symmetry_class
 from molgen_gaunt.tables import Memory
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "best_symmetry", "multiply_classes"]
 
 
 class Grid(OnGrid):
@@ -77,25 +77,7 @@ class Grid(OnGrid):
 
     def multiply(self, f: Jet, g: Jet, channels: tuple[int, int, int], memory: Memory) -> list[Tensor]:
         """See OnGrid."""
-        rows, C, shape = f[0][0].shape[0] // channels[0], max(channels), (self.points,)
-        if channels != (C, C, C):
-            shape = (C, self.points)
-            f, g = (
-                [[v.view(rows, c, self.points) for v in part] for part in jet]
-                for jet, c in zip((f, g), channels, strict=False)
-            )
-        else:
-            rows *= C
-        terms = [(f[0], g[0], 1)] if len(f) == 1 else [(f[0], g[1], 1), (f[1], g[0], -1)]
-        result = []
-        for c in range(self.classes):
-            out = memory(f"h{c}", rows, *shape)
-            total = torch.mul(terms[0][0][c ^ self.shift], terms[0][1][0], out=out)
-            for t, (a, b, sign) in enumerate(terms):
-                for d in range(t == 0, self.classes):
-                    total = torch.addcmul(total, a[c ^ d ^ self.shift], b[d], value=sign, out=out)
-            result.append(total.sum(1) if channels[2] < C else total.view(-1, self.points))
-        return result
+        return multiply_classes(f, g, self.shift, channels, memory)
 
     def analyse(self, values: list[Tensor], s: int, memory: Memory, out: Tensor | None) -> Tensor:
         """See OnGrid."""
@@ -106,6 +88,39 @@ class Grid(OnGrid):
             for c, (a, b) in enumerate(self.parts[s]):
                 torch.mm(values[c], self.table(f"analyse{s}_{c}"), out=memory.columns(packed, a, b))
         return self.unpack(packed, s, out)
+
+
+def multiply_classes(f: Jet, g: Jet, shift: int, channels: tuple[int, int, int], memory: Memory) -> list[Tensor]:
+    """[rows, P] for each class: products of values, or brackets of derivatives, of two sets of functions.
+
+    Args:
+        f: ([rows, P] for each class,) of the values, or two such lists of the derivatives.
+        g: likewise.
+        shift: what a bracket adds to the class.
+        channels: of f, of g and of the result, each all of them or one.
+        memory: where to put the result.
+    """
+    classes, points = len(f[0]), f[0][0].shape[1]
+    rows, C, shape = f[0][0].shape[0] // channels[0], max(channels), (points,)
+    if channels == (C, C, C):
+        rows *= C
+    else:
+        shape = (C, points)
+        f, g = (
+            [[v.view(rows, c, points) for v in part] for part in jet] for jet, c in zip((f, g), channels, strict=False)
+        )
+    terms = [(f[0], g[0], 1)] if len(f) == 1 else [(f[0], g[1], 1), (f[1], g[0], -1)]
+    result = []
+    for c in range(classes):
+        out = memory(f"h{c}", rows, *shape)
+        total = torch.mul(terms[0][0][c ^ shift], terms[0][1][0], out=out)
+        for t, (a, b, sign) in enumerate(terms):
+            for d in range(t == 0, classes):
+                total = torch.addcmul(total, a[c ^ d ^ shift], b[d], value=sign, out=out)
+        result.append(
+            total.sum(1) if channels[2] < C else total.view(rows * shape[0] if len(shape) == 2 else rows, points)
+        )
+    return result
 
 
 def best_symmetry(degree: int) -> str:
