@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     where |= {"threads": " and ".join(map(str, threads))}
     publish(
         "tensor_products",
-        "how many times faster than the others `auto` is",
-        headline,
+        "how many times faster than the others `auto` is" if headline else "measured, above",
+        headline or [{"section": section} for section in arguments.sections],
         settings=_plain(settings)
         | {"growth": list(high.degrees), "paths": _paths(settings), "sections": arguments.sections},
         results=results,
