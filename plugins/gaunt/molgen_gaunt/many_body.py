@@ -24,7 +24,7 @@ Method = Literal["auto", "grid", "separable", "fourier", "pairwise"]
 Normalization = Literal["component", "integral"]
 Weights = Literal["none", "internal", "external"]
 
-_SEPARABLE_FROM: Final = {"cpu": 40, "cuda": 60}  # degree of the integrand, as measured
+_SEPARABLE_FROM: Final = 32  # degree of the integrand, as measured
 
 
 class ManyBodyProduct(nn.Module):
@@ -94,7 +94,10 @@ class ManyBodyProduct(nn.Module):
         #: (ν, l) of each weight
         self.paths = tuple((n, l) for n in orders for l in target.degrees if l in reached[n])
         _refuse_unreached(self.irreps_in, self.irreps_out, target, self.paths, correlation)
-        self.method = _chosen(method, correlation * source.l_max + target.l_max, torch.device(device))
+        degree = correlation * source.l_max + target.l_max
+        if method == "auto":
+            method = "separable" if degree >= _SEPARABLE_FROM else "grid"
+        self.method = method
         sphere: Sphere
         if self.method == "pairwise":
             sphere = Pairwise((source, target), correlation, dtype, device)
@@ -118,7 +121,7 @@ class ManyBodyProduct(nn.Module):
         Raises:
             InputError: a wrong last dimension, weights too many or too few, mixed dtypes or devices.
         """
-        kind, wanted = x.device.type, self.weight_numel
+        kind, wanted = self._sum.device.type, self.weight_numel
         if torch.is_autocast_enabled(kind):  # tables of half precision would cost equivariance
             with torch.autocast(kind, enabled=False):
                 dtype = self._sum.dtype
@@ -153,7 +156,7 @@ class ManyBodyProduct(nn.Module):
                 expected=f"2 to {self.correlation}, the correlation",
                 remedy="build the product with a higher correlation" if len(factors) > 1 else None,
             )
-        kind = factors[0].device.type
+        kind = self._sum.device.type
         if torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):
                 return self.product_of(*(x.to(self._sum.dtype) for x in factors))
@@ -302,12 +305,6 @@ def _refuse_unreached(
             expected=f"degrees among {', '.join(map(str, sorted(reached)))}" if reached else None,
             remedy=f"leave {', '.join(missing)} out, or raise the correlation",
         )
-
-
-def _chosen(method: str, degree: int, device: torch.device) -> str:
-    if method != "auto":
-        return method
-    return "separable" if degree >= _SEPARABLE_FROM.get(device.type, _SEPARABLE_FROM["cuda"]) else "grid"
 
 
 def _check_options(correlation: int, **options: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class PowerSum(Tables):
     """
 
     kind_out = "out"
+    sphere: Sphere
     spread: Tensor
     scale: Tensor
     wide: Tensor
@@ -38,7 +40,7 @@ class PowerSum(Tables):
     def __init__(self, sphere: Sphere, paths: Sequence[tuple[int, int]], scale: Array, weights: str | None) -> None:
         super().__init__(sphere.engine.dtype, sphere.engine.device)
         self.sphere, self.channels, self.n_paths = sphere, len(scale), len(paths)
-        self.kinds = ("in",) if weights is None else ("in", weights)
+        self.kinds: tuple[str, ...] = ("in",) if weights is None else ("in", weights)
         self.orders = sorted({n for n, _ in paths})
         taken, _ = sphere.places(0)
         put, self.length = sphere.places(2)
@@ -79,7 +81,7 @@ class PowerSum(Tables):
         """See RowFunction."""
         x, factors = inputs[0], self._factors(inputs, memory)
         total: Tensor | None = None
-        for n, power in self._powers(x, memory):
+        for n, power in self._powers(x, self._prepared(x, memory), memory):
             power = power.view(-1, self.channels, self.length)
             out = memory("total", *power.shape)
             if total is None:
@@ -96,13 +98,17 @@ class PowerSum(Tables):
         """See RowFunction."""
         if not self.sphere.explicit:
             return None
-        found = [self._of_weights(inputs[0], g, memory)] if any(wanted[1:]) else []
-        return (self._of_input(inputs, g, memory), *found) if wanted[0] else tuple(found)
+        prepared = self._prepared(inputs[0], memory)
+        found = [self._of_weights(inputs[0], prepared, g, memory)] if any(wanted[1:]) else []
+        return (self._of_input(inputs, prepared, g, memory), *found) if wanted[0] else tuple(found)
 
-    def _of_weights(self, x: Tensor, g: Tensor, memory: Memory) -> Tensor:
+    def _prepared(self, x: Tensor, memory: Memory) -> Any:
+        return self.sphere.prepare(x, memory) if self.orders[-1] > 1 else None
+
+    def _of_weights(self, x: Tensor, prepared: Any, g: Tensor, memory: Memory) -> Tensor:
         g = g.view(-1, self.channels, self.length)
         total: Tensor | None = None
-        for i, (_, power) in enumerate(self._powers(x, memory)):
+        for i, (_, power) in enumerate(self._powers(x, prepared, memory)):
             part = torch.mul(g, power.view_as(g), out=memory("part", *g.shape))
             part = part.sum(0) if self.kinds[1] == SHARED else part.view(-1, self.length)
             spread = self.spread[:, i * self.length : (i + 1) * self.length].T
@@ -111,22 +117,22 @@ class PowerSum(Tables):
             raise ValueError("a sum of no powers")
         return (total.view(-1, self.channels, self.n_paths) * self.scale).view(-1, self.n_paths)
 
-    def _of_input(self, inputs: Sequence[Tensor], g: Tensor, memory: Memory) -> Tensor:
-        x, factors = inputs[0], self._factors(inputs, memory)
+    def _of_input(self, inputs: Sequence[Tensor], prepared: Any, g: Tensor, memory: Memory) -> Tensor:
+        factors = self._factors(inputs, memory)
         g = g.view(-1, self.channels, self.length)
         by_order = {
             n: torch.mul(g, factors[n], out=memory(f"weighted{n}", *g.shape)).view(-1, self.length) for n in self.orders
         }
         first = by_order.pop(1, None)
-        if not by_order:
+        if first is not None and not by_order:
             return first @ self.linear.T
-        dx = self.sphere.pull(x, by_order, memory)
+        dx = self.sphere.pull(prepared, by_order, memory)
         return dx if first is None else torch.addmm(dx, first, self.linear.T)
 
-    def _powers(self, x: Tensor, memory: Memory):  # type: ignore[no-untyped-def]
+    def _powers(self, x: Tensor, prepared: Any, memory: Memory) -> Iterator[tuple[int, Tensor]]:
         if self.orders[0] == 1:
             yield 1, torch.mm(x, self.linear, out=memory("linear", len(x), self.length))
-        yield from self.sphere.powers(x, [n for n in self.orders if n > 1], memory)
+        yield from self.sphere.powers(prepared, [n for n in self.orders if n > 1], memory)
 
     def _factors(self, inputs: Sequence[Tensor], memory: Memory) -> dict[int, Tensor]:
         """[B or 1, C, places] of each power."""
@@ -148,6 +154,8 @@ class ProductTables(Tables):
         sphere: computes products.
         scales: [C, degrees] for each number of factors.
     """
+
+    sphere: Sphere
 
     def __init__(self, sphere: Sphere, scales: dict[int, Array]) -> None:
         super().__init__(sphere.engine.dtype, sphere.engine.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,16 @@ class Sphere(nn.Module):
     correlation: int
     explicit = True  # whether there are `pull` and `pull_product`
 
-    def powers(self, x: Tensor, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
-        """The wanted powers ν ≥ 2 of x, ascending; each is to be used before the next is asked for."""
+    def prepare(self, x: Tensor, memory: Memory) -> Any:
+        """What `powers` and `pull` both need of the input."""
         raise NotImplementedError
 
-    def pull(self, x: Tensor, of: Mapping[int, Tensor], memory: Memory) -> Tensor:
-        """Gradient of x of Σ_ν ∫ (power ν of x) · of[ν], of all ν ≥ 2."""
+    def powers(self, prepared: Any, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
+        """The wanted powers ν ≥ 2, ascending; each is to be used before the next is asked for."""
+        raise NotImplementedError
+
+    def pull(self, prepared: Any, of: Mapping[int, Tensor], memory: Memory) -> Tensor:
+        """Gradient of the input x of Σ_ν ∫ (power ν of x) · of[ν], of all ν ≥ 2."""
         raise NotImplementedError
 
     def product(self, factors: Sequence[Tensor], memory: Memory) -> Tensor:
@@ -91,7 +96,7 @@ class Sphere(nn.Module):
 
     def floats_per_row(self) -> int:
         """Numbers of intermediate results per row."""
-        return self.engine.floats_per_row * (self.correlation + 1) // 2
+        return self.engine.floats_per_row * self.correlation // 3
 
     def places(self, s: int) -> tuple[Order, int]:
         """Place of each component, and the number of places."""
@@ -115,20 +120,26 @@ class OnSphere(Sphere):
         rest = (correlation - 1) * slots[0].l_max
         middle = Slot((rest,), np.ones(1), 2 * rest + 1, 1, np.arange(2 * rest + 1)[None])
         form = Form((slots[0], middle, slots[1]))
-        kind = {"grid": _PackedGrid, "separable": _PackedSeparable, "fourier": _PackedFourier}[method]
-        self.engine = kind(form, dtype, device)
+        if method == "grid":
+            # symmetry halves the arithmetic of the transforms, of which there are few, and doubles that of the products
+            symmetry = "none" if form.degree <= 4 * (correlation + 1) else "inversion"  # as measured
+            self.engine = _PackedGrid(form, dtype, device, symmetry)
+        else:
+            self.engine = {"separable": _PackedSeparable, "fourier": _PackedFourier}[method](form, dtype, device)
         self.slots, self.correlation = slots, correlation
 
-    def powers(self, x: Tensor, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
-        """See Sphere."""
-        known = {1: self._values(x, 0, memory, "f")}
-        for n in wanted:
-            yield n, self._analyse(self._power(n, known, memory), 2, memory)
+    def prepare(self, x: Tensor, memory: Memory) -> dict[int, Any]:
+        """See Sphere; values of the powers, as far as they are known."""
+        return {1: self._values(x, 0, memory, "f")}
 
-    def pull(self, x: Tensor, of: Mapping[int, Tensor], memory: Memory) -> Tensor:
+    def powers(self, prepared: dict[int, Any], wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
+        """See Sphere."""
+        for n in wanted:
+            yield n, self._analyse(self._power(n, prepared, memory), 2, memory)
+
+    def pull(self, prepared: dict[int, Any], of: Mapping[int, Tensor], memory: Memory) -> Tensor:
         """See Sphere. Σ ν f^(ν−1) h_ν, as Horner evaluates it."""
-        f = self._values(x, 0, memory, "f")
-        total: Any = None
+        f, total = prepared[1], None
         for n in range(max(of), 1, -1):
             if n in of:
                 h = self._values(of[n], 2, memory, "h", factor=n)
@@ -177,8 +188,8 @@ class OnSphere(Sphere):
 
     def _power(self, n: int, known: dict[int, Any], memory: Memory) -> Any:
         if n not in known:
-            halves = self._power(n // 2, known, memory), self._power(n - n // 2, known, memory)
-            known[n] = self._times(*halves, memory, f"power{n}")
+            low, high = self._power(n // 2, known, memory), self._power(n - n // 2, known, memory)
+            known[n] = self._times(low, high, memory, f"power{n}")
         return known[n]
 
     def _span(self, low: int, high: int, values: list[Any], known: dict[tuple[int, int], Any], memory: Memory) -> Any:
@@ -186,8 +197,9 @@ class OnSphere(Sphere):
             return values[low]
         if (low, high) not in known:
             middle = (low + high) // 2
-            halves = (self._span(a, b, values, known, memory) for a, b in ((low, middle), (middle, high)))
-            known[low, high] = self._times(*halves, memory, f"span{low}-{high}")
+            left = self._span(low, middle, values, known, memory)
+            right = self._span(middle, high, values, known, memory)
+            known[low, high] = self._times(left, right, memory, f"span{low}-{high}")
         return known[low, high]
 
 
@@ -202,9 +214,10 @@ class Pairwise(Sphere):
         super().__init__()
         first, last = slots
         kept = [first, *(_all_degrees(n * first.l_max, first.channels) for n in range(2, correlation))]
-        forms = [Form((a, first, b)) for a, b in zip(kept, kept[1:], strict=False)]
-        self.steps = nn.ModuleList(_PackedDirect(form, dtype, device) for form in forms)
-        self.ends = nn.ModuleList(_PackedDirect(Form((a, first, last)), dtype, device) for a in kept)
+        forms = [Form((a, first, b)) for a, b in pairwise(kept)]
+        self.steps = [_PackedDirect(form, dtype, device) for form in forms]
+        self.ends = [_PackedDirect(Form((a, first, last)), dtype, device) for a in kept]
+        self.engines = nn.ModuleList([*self.steps, *self.ends])
         self.engine = _PackedDirect(Form((first, first, last)), dtype, device)
         self.slots, self.correlation = slots, correlation
 
@@ -212,10 +225,14 @@ class Pairwise(Sphere):
         """See Sphere."""
         return sum(engine.floats_per_row for engine in (*self.steps, *self.ends))
 
-    def powers(self, x: Tensor, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
+    def prepare(self, x: Tensor, memory: Memory) -> Tensor:
+        """See Sphere; the input itself."""
+        return x
+
+    def powers(self, prepared: Tensor, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
         """See Sphere."""
         for n in wanted:
-            yield n, self.product([x] * n, memory)
+            yield n, self.product([prepared] * n, memory)
 
     def product(self, factors: Sequence[Tensor], memory: Memory) -> Tensor:
         """See Sphere."""

@@ -22,15 +22,20 @@ SHARED = "shared"  # the kind of a tensor that has no rows: all rows use it, and
 
 Wanted = tuple[bool, ...]  # which of a function's inputs a derivative is taken with respect to
 
-_CHUNK_BYTES = {"cpu": 1 << 20, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
+_CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
 _local = threading.local()  # memory for the chunks of this thread, a few times _CHUNK_BYTES at most
 
 
 class RowFunction(Protocol):
     """One output [B, …] of several inputs, each of a kind that says how it is packed for computing."""
 
-    kinds: tuple[str, ...]  # of the inputs
-    kind_out: str
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of the inputs."""
+
+    @property
+    def kind_out(self) -> str:
+        """Of the output."""
 
     def pack(self, x: Tensor, kind: str, memory: Memory, key: str) -> Tensor:
         """The tensor as `value` wants it."""
@@ -99,13 +104,24 @@ class _Recomputed(torch.autograd.Function):
                 expected="one at a time",
                 remedy="use torch.func.jacrev, or torch.func.vjp with torch.func.vmap",
             )
-        wanted = tuple(ctx.needs_input_grad[2:])
+        wanted = tuple(
+            needed and _asked_for(node)
+            for needed, (node, _) in zip(ctx.needs_input_grad[2:], ctx.next_functions, strict=True)
+        )
         orders, inputs = (*ctx.orders, wanted), (*ctx.saved_tensors, *gradients)
         if _transformed(gradients):
             found = iter(_direct(ctx.function, orders, inputs))
         else:
             found = iter(_Recomputed.apply(ctx.function, orders, *inputs))
         return None, None, *(next(found) if each else None for each in wanted)
+
+
+def _asked_for(node: Any) -> bool:
+    """Whether the pass at work goes on to a node: forces need no gradients of weights."""
+    try:
+        return node is not None and torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # a leaf that `torch.autograd.grad` was asked for, about which torch says nothing
+        return True
 
 
 class _Blocks(Reused):
@@ -134,7 +150,8 @@ def _transformed(tensors: Sequence[Tensor]) -> bool:
 
 
 def _kinds(function: RowFunction, orders: tuple[Wanted, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    inputs, outputs = function.kinds, (function.kind_out,)
+    inputs = function.kinds
+    outputs: tuple[str, ...] = (function.kind_out,)
     for wanted in orders:
         inputs, outputs = inputs + outputs, tuple(k for k, each in zip(inputs, wanted, strict=True) if each)
     return inputs, outputs
