@@ -139,7 +139,7 @@ class ClebschGordan(TensorProduct):
         Raises:
             InputError: a wrong last dimension, weights too many or too few, mixed dtypes or devices.
         """
-        kind = x1.device.type
+        kind = self._product.output_mask.device.type
         if torch.is_autocast_enabled(kind):  # coefficients of half precision would cost equivariance
             with torch.autocast(kind, enabled=False):
                 dtype = self._product.output_mask.dtype
