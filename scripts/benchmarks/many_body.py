@@ -8,7 +8,8 @@ Two comparisons, input and output C × (0e + 1o + … up to l):
   the factors that make each the product of functions, and only those degrees in between that the result needs.
 - `weighted`: the sum of the powers 1 … ν with weights per element (MACE's symmetric contraction). cuEquivariance's
   `SymmetricContraction` computes another, larger function: all couplings, where ours has those of products on the
-  sphere. On a CPU it runs its own fallback, since its kernels are for GPUs.
+  sphere. On a CPU it runs its own fallback, since its kernels are for GPUs. It is left out where building all
+  couplings takes minutes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from molgen.allocation import keep_freed_memory
 
 ELEMENTS = 10
+_ALL_COUPLINGS = {2: 4, 3: 2, 4: 1}  # highest l at which all couplings of an order are built in less than a minute
 _AGREE = 1e-4  # relative, of float32 after four factors
 
 
@@ -78,7 +80,9 @@ def natural(channels: int, l_max: int) -> o3.Irreps:
 
 
 def cue(irreps: o3.Irreps, order: int) -> nn.Module | None:
-    """cuEquivariance's contraction with all couplings; None where it isn't installed."""
+    """cuEquivariance's contraction with all couplings; None where it isn't installed or takes minutes to build."""
+    if irreps.lmax > _ALL_COUPLINGS.get(order, 0):
+        return None
     try:
         import cuequivariance
         import cuequivariance_torch
