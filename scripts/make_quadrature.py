@@ -2,8 +2,8 @@
 
 A rule integrates every polynomial up to an even degree (and, being symmetric, the next odd one) with positive weights.
 Its points come in orbits of a group of reflections; one point of each is found, by Gauss-Newton steps on the conditions
-that its invariant harmonics are integrated (compare Ahrens and Beylkin 2009, Gräf and Potts 2011). About (degree + 1)²/3
-points are needed, two thirds of those of Gauss-Legendre × uniform φ.
+that its invariant harmonics are integrated (compare Ahrens and Beylkin 2009, Gräf and Potts 2011). It takes about
+(degree + 1)²/3 points, two thirds of those of Gauss-Legendre × uniform φ.
 
     python scripts/make_quadrature.py plugins/gaunt/molgen_gaunt/quadrature.npz
 """
@@ -35,7 +35,7 @@ def start(points: int, symmetry: str, rng: np.random.Generator) -> Array:
 
 
 def refine(rule: Array, degree: int, kept: Array, steps: int = 300) -> tuple[Array, float]:
-    """Levenberg-Marquardt steps, least ones where there are more unknowns than conditions; the rule and its residual."""
+    """Levenberg-Marquardt steps, the least where unknowns outnumber conditions; the rule and its residual."""
     points = rule.shape[1]
     goal = np.zeros(len(kept))
     goal[0] = np.sqrt(4 * np.pi)
@@ -69,7 +69,8 @@ def find(degree: int, symmetry: str, rng: np.random.Generator, tolerance: float 
         for _ in range(12 if degree < 20 else 4):
             rule, residual = refine(start(points, symmetry, rng), degree, kept)
             if residual < tolerance * np.sqrt(len(kept)) and rule[2].min() > 0:
-                print(f"{symmetry} degree {degree}: {points} orbits for {len(kept)} conditions, {residual:.0e}", flush=True)
+                found = f"{points} orbits for {len(kept)} conditions"
+                print(f"{symmetry} degree {degree}: {found}, residual {residual:.0e}", flush=True)
                 return rule
     raise SystemExit(f"no rule of degree {degree} with {symmetry}")
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 import torch
 from harness import ended, machine, parser, plain_table, publish
 from products import sections
+from products.calibrate import calibrate
 from products.measure import build_in_this_process
 from products.peers import METHODS
 from products.problem import Problem
@@ -45,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device here", where="--device cuda", remedy="use --device cpu")
     keep_freed_memory()
+    if arguments.calibrate:
+        torch.set_num_threads(1)
+        where = machine() if arguments.device == "cpu" else describe_hardware(torch.device(arguments.device))
+        print(calibrate(arguments.device, where | {"threads": 1}, path=arguments.json, quick=arguments.quick))
+        return
     settings, high, threads = _settings(arguments)
     where = machine() | ({} if settings.device == "cpu" else describe_hardware(torch.device(settings.device)))
     _tell_paths(settings)
@@ -102,6 +108,11 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--growth-l-max", type=int, default=20, metavar="L")
     options.add_argument("--growth-rows", type=_size, default=(64, 16), metavar="BATCHxCHANNELS")
     options.add_argument("--growth-peer-l-max", type=int, default=10, metavar="L", help="up to which e3nn joins")
+    options.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure what each method costs here, at 1 thread, and rewrite the table by which `auto` chooses",
+    )
     options.add_argument(
         "--build", nargs=4, metavar=("METHOD", "L", "CHANNELS", "PARITY"), help="build one product: seconds on stdout"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ DEGREES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 ROWS = (64, 1024, 16384)
 _SLOWEST = 0.5  # s; a method that takes longer at fewer rows or lower degrees is not tried further
 _SPENT = 0.25  # s for one cell
+_LISTS = re.compile(r"\[\s+([^\[\]]*?)\s+\]")  # of numbers, which go on one line
 
 
 def calibrate(device: str, where: dict[str, object], *, path: Path | None = None, quick: bool = False) -> Path:
@@ -45,7 +47,9 @@ def calibrate(device: str, where: dict[str, object], *, path: Path | None = None
         for dtype in (torch.float32, torch.float64)
     }
     document.setdefault("measured_on", {})[device] = where
-    write_atomically(path, json.dumps(document, indent=1).replace("\n       ", "") + "\n")
+    write_atomically(
+        path, _LISTS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(document, indent=1)) + "\n"
+    )
     return path
 
 
