@@ -165,7 +165,7 @@ def test_weights_multiply_each_degree_and_channel(name: str, rank: int, parity: 
     assert held.shape == (given.weight_numel,)
     assert given.weight_numel % rank == 0
     weights = torch.randn(3, given.weight_numel, dtype=torch.float64)
-    options = {"parity": parity, "rank": rank}
+    options: dict[str, Any] = {"parity": parity, "rank": rank}
     assert error(given(x1, x2, weights), slow_product(x1, x2, sides, weights=weights, **options)) < 3 * DOUBLE
     expected = slow_product(x1, x2, sides, weights=held[None].detach(), **options)
     assert error(own(x1, x2), expected) < 3 * DOUBLE
