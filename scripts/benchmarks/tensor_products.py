@@ -5,8 +5,9 @@ python scripts/benchmarks/tensor_products.py
 Inputs and output are 16x0e + 16x1o + … up to L, channel u meets channel u. All compute the product of functions on the
 sphere (with `full`: the odd paths too), which is checked against float64 sums over paths with `wigner_3j`. Each has its
 tensors in the layout that it likes best, ours in `mul_ir`. Everything runs in one process, in turns, after warm-up; of
-e3nn the fastest of eager, TorchScript and compiled code counts, of cuEquivariance the fastest of its methods; which one
-it was stands beside the figure. OpenEquivariance has no channel-wise product without weights, so it isn't here.
+e3nn the faster of eager code and TorchScript counts, and apart from it what `torch.compile` makes of it; of
+cuEquivariance the fastest of its methods; which one it was stands beside the figure. OpenEquivariance has no
+channel-wise product without weights, so it isn't here.
 
 The passes: `forward`; `forward+backward`, the gradients of both inputs; `double backward`, those and the derivatives of
 their squares, as training on forces needs them.

@@ -36,7 +36,7 @@ class GauntConvolution(nn.Module):
         l_filter: highest degree of the filter.
         irreps_out: of the output; every one must be reached by a path.
         weighted: whether `forward` takes a weight for each degree of the filter and channel, `weight_numel` in all.
-        method: `rotated`, as the module says: the least arithmetic; or `product`, on the sphere, which was the faster at
+        method: `rotated`, as the module says: least arithmetic; or `product`, on the sphere, which was the faster at
             every degree up to 10 on a CPU (see the README), and which `auto` takes.
         parity: as of the product.
         normalization: as of the product.

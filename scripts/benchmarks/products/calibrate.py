@@ -47,9 +47,8 @@ def calibrate(device: str, where: dict[str, object], *, path: Path | None = None
         for dtype in (torch.float32, torch.float64)
     }
     document.setdefault("measured_on", {})[device] = where
-    write_atomically(
-        path, _LISTS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(document, indent=1)) + "\n"
-    )
+    text = _LISTS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(document, indent=1))
+    write_atomically(path, text + "\n")
     return path
 
 

@@ -18,7 +18,7 @@ __all__ = ["Settings", "accuracy", "builds", "growth", "rates", "saved", "times"
 
 Rows = list[dict[str, object]]
 
-E3NN_KINDS = ("eager", "script", "compiled")
+E3NN_KINDS = ("eager", "script")
 CUE_KINDS = ("naive", "uniform_1d", "fused_tp")
 # bytes/s of memory and float32 operations/s of the arithmetic units, by the makers' data sheets
 PEAKS = {"H200": (4.8e12, 67e12), "H100": (3.35e12, 67e12), "A100": (2.04e12, 19.5e12)}
@@ -180,9 +180,10 @@ def _groups(settings: Settings, problem: Problem) -> list[list[Case]]:
     mine = [_made(partial(ours, problem, method)) for method in settings.methods]
     if not settings.peers:
         return [group for group in mine if group]
-    kinds = [kind for kind in E3NN_KINDS if kind != "compiled" or problem.l_max <= settings.compile_l_max]
+    compiled = partial(e3nn_code, problem, "compiled", limit=settings.compile_seconds)
     theirs = [
-        [case for kind in kinds for case in _made(partial(e3nn_code, problem, kind, limit=settings.compile_seconds))],
+        [case for kind in E3NN_KINDS for case in _made(partial(e3nn_code, problem, kind))],
+        _made(compiled) if problem.l_max <= settings.compile_l_max else [],
         [case for kind in CUE_KINDS for case in _made(partial(cue, problem, kind))],
         _made(partial(fft2d, problem)) if problem.parity == "even" else [],
     ]
@@ -220,15 +221,20 @@ def _compared(problem: Problem, kind: str, timings: dict[str, Timing]) -> tuple[
     first = timings.get("molgen auto")
     results: Rows = []
     for name, timing in timings.items():
-        label, _, code = name.partition(" ")
-        peer = label in ("e3nn", "cuequivariance")
-        row[label if peer else name] = f"{1e3 * timing.median:.2f}" + (f" {code}" if peer else "")
+        label, code = _labelled(name)
+        row[label] = f"{1e3 * timing.median:.2f}" + (f" {code}" if code else "")
         result = {"pass": kind, "l_max": problem.l_max, "batch": problem.batch, "channels": problem.channels}
         result |= {"parity": problem.parity, "threads": torch.get_num_threads(), "case": name, **timing.as_dict()}
         results.append(result)
     for name, timing in timings.items():
         if first is not None and not name.startswith("molgen"):
-            row[f"{name.partition(' ')[0]} ÷ auto"] = f"{timing.median / first.median:.1f}"
+            row[f"{_labelled(name)[0]} ÷ auto"] = f"{timing.median / first.median:.1f}"
     rounded = {len(timing.seconds) for timing in timings.values()}
     row["rounds"] = f"{min(rounded)}–{max(rounded)}" if len(rounded) > 1 else str(max(rounded, default=0))
     return row, results
+
+
+def _labelled(name: str) -> tuple[str, str]:
+    """Of a case, whose figures are in one column, and which of its codes was the fastest."""
+    label, _, code = name.partition(" ")
+    return (label, code) if label in ("e3nn", "cuequivariance") and code != "compiled" else (name, "")

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from molgen.errors import ConfigError, InputError
 from molgen_gaunt.form import Slot, natural, slot_of
 from molgen_gaunt.harmonics import Array, components
-from molgen_gaunt.power_sums import PowerSum, Product, ProductTables
-from molgen_gaunt.powers import OnSphere, Pairwise, Sphere
-from molgen_gaunt.recompute import SHARED, call
+from molgen_gaunt.many_body.power_sums import PowerSum, Product, ProductTables
+from molgen_gaunt.many_body.powers import OnSphere, Pairwise, Sphere
+from molgen_gaunt.many_body.recompute import SHARED, call
 
 __all__ = ["ManyBodyProduct", "mean_squares"]
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from molgen_gaunt.harmonics import Array, components
-from molgen_gaunt.powers import Sphere
-from molgen_gaunt.recompute import SHARED
+from molgen_gaunt.many_body.powers import Sphere
+from molgen_gaunt.many_body.recompute import SHARED
 from molgen_gaunt.tables import Memory, Tables
 
 __all__ = ["PowerSum", "Product", "ProductTables"]
