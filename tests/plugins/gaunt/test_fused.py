@@ -19,9 +19,9 @@ import torch
 from e3nn import o3
 from molgen_gaunt.autograd import contract
 from molgen_gaunt.form import Form, channels_of, slot_of
+from molgen_gaunt.memory import Fresh
 from molgen_gaunt.methods.fused import Fused
 from molgen_gaunt.methods.grid import Grid
-from molgen_gaunt.tables import Fresh
 from torch import Tensor
 
 from molgen.errors import ConfigError

@@ -11,11 +11,11 @@ from e3nn import o3
 from gaunt_reference import DOUBLE, METHODS, SINGLE, error, form_of, table
 from molgen_gaunt.channels import joined
 from molgen_gaunt.form import Form, slot_of
+from molgen_gaunt.memory import Reused
 from molgen_gaunt.methods import Engine, engine_of
 from molgen_gaunt.methods.direct import coefficients
 from molgen_gaunt.methods.grid import Grid
 from molgen_gaunt.quadrature import SYMMETRIES
-from molgen_gaunt.tables import Reused
 from torch import Tensor
 
 NAMES = (*METHODS, *(f"grid with {symmetry}" for symmetry in SYMMETRIES))
@@ -196,7 +196,12 @@ def test_coefficients_that_selection_rules_forbid_are_exactly_zero(odd: bool) ->
     found = torch.from_numpy(coefficients(form_of(degrees, odd=odd)))
     couples = table(degrees, odd=odd)
     assert error(found, couples) < DOUBLE
-    assert not found[couples.abs() < 1e-12].any()
+    l1, l2, l3 = torch.meshgrid(
+        *(torch.tensor([l for l in d for _ in range(2 * l + 1)]) for d in degrees), indexing="ij"
+    )
+    forbidden = ((l1 + l2 + l3) % 2 != odd) | (l3 > l1 + l2) | (l3 < (l1 - l2).abs())
+    assert not found[forbidden].any()
+    assert (found == 0)[couples.abs() < 1e-12].double().mean() > 0.9  # the rules for m take most of the rest
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -13,7 +13,8 @@ from torch import Tensor
 from molgen_gaunt.harmonics import Array, components
 from molgen_gaunt.many_body.powers import Sphere
 from molgen_gaunt.many_body.recompute import SHARED
-from molgen_gaunt.tables import Memory, Tables
+from molgen_gaunt.memory import Memory
+from molgen_gaunt.tables import Tables
 
 __all__ = ["PowerSum", "Product", "ProductTables"]
 

@@ -17,12 +17,12 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from molgen_gaunt.form import Form, Slot, slot_of
+from molgen_gaunt.memory import Memory
 from molgen_gaunt.methods.base import Engine, OnGrid, Order
 from molgen_gaunt.methods.direct import Direct
 from molgen_gaunt.methods.fourier import Fourier
 from molgen_gaunt.methods.grid import Grid
 from molgen_gaunt.methods.separable import Separable
-from molgen_gaunt.tables import Memory
 
 __all__ = ["OnSphere", "Pairwise", "Sphere"]
 

@@ -6,15 +6,14 @@ them, a chunk of rows at a time; and so is the derivative of that.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from molgen.errors import InputError
-from molgen_gaunt.tables import Fresh, Memory, Reused
+from molgen_gaunt.autograd import refuse_batched
+from molgen_gaunt.memory import Fresh, Memory, kept_memory
 
 __all__ = ["SHARED", "RowFunction", "call"]
 
@@ -23,7 +22,6 @@ SHARED = "shared"  # the kind of a tensor that has no rows: all rows use it, and
 Wanted = tuple[bool, ...]  # which of a function's inputs a derivative is taken with respect to
 
 _CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
-_local = threading.local()  # memory for the chunks of this thread, a few times _CHUNK_BYTES at most
 
 
 class RowFunction(Protocol):
@@ -76,7 +74,7 @@ class _Recomputed(torch.autograd.Function):
         size = function.floats_per_row() * inputs[0].element_size() * (1 + len(orders))
         most = max(1, _CHUNK_BYTES.get(inputs[0].device.type, _CHUNK_BYTES["cuda"]) // size)
         chunk = -(-rows // max(1, -(-rows // most)))  # all of about one size
-        memory = _memory(inputs[0])
+        memory = kept_memory(inputs[0])
         if rows <= chunk:
             return _direct(function, orders, inputs, memory)
         results: tuple[Tensor, ...] = ()
@@ -98,12 +96,7 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        if any(torch._C._functorch.is_legacy_batchedtensor(g) for g in gradients):
-            raise InputError(
-                "gradients come in batches, by is_grads_batched or vectorize=True",
-                expected="one at a time",
-                remedy="use torch.func.jacrev, or torch.func.vjp with torch.func.vmap",
-            )
+        refuse_batched(*gradients)
         wanted = tuple(
             needed and _asked_for(node)
             for needed, (node, _) in zip(ctx.needs_input_grad[2:], ctx.next_functions, strict=True)
@@ -122,24 +115,6 @@ def _asked_for(node: Any) -> bool:
         return node is not None and torch._C._will_engine_execute_node(node)
     except RuntimeError:  # a leaf that `torch.autograd.grad` was asked for, about which torch says nothing
         return True
-
-
-class _Blocks(Reused):
-    """Without a search among the views that are kept: what is packed here is none of them."""
-
-    def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
-        return matrix[:, start:stop]
-
-
-def _memory(x: Tensor) -> Reused:
-    """Memory of this thread on a CPU, where mapping pages anew costs as much as computing; else new memory."""
-    if x.device.type != "cpu":
-        return _Blocks(x.dtype, x.device)
-    kept: dict[tuple[torch.dtype, bool], Reused] = _local.__dict__.setdefault("memory", {})
-    key = x.dtype, torch.is_inference_mode_enabled()  # what inference mode makes can't be written outside of it
-    if key not in kept:
-        kept[key] = _Blocks(x.dtype, x.device)
-    return kept[key]
 
 
 def _transformed(tensors: Sequence[Tensor]) -> bool:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from molgen_gaunt.form import Form, Slot
-from molgen_gaunt.tables import Fresh, Memory, Tables
+from molgen_gaunt.memory import Fresh, Memory
+from molgen_gaunt.tables import Tables
 
 __all__ = ["Engine", "OnGrid"]
 

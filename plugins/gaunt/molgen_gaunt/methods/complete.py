@@ -15,10 +15,10 @@ from torch import Tensor
 
 from molgen_gaunt.form import Form, Slot
 from molgen_gaunt.harmonics import Array, components, gradients, harmonics
+from molgen_gaunt.memory import Fresh, Memory
 from molgen_gaunt.methods.base import Engine, Jet
 from molgen_gaunt.methods.grid import best_symmetry, multiply_classes
 from molgen_gaunt.quadrature import SYMMETRIES, sphere_rule, symmetry_class
-from molgen_gaunt.tables import Fresh, Memory
 
 __all__ = ["Complete"]
 

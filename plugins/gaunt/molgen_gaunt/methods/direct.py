@@ -6,13 +6,14 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from molgen_gaunt.form import Form
-from molgen_gaunt.harmonics import Array, gradients, harmonics
+from molgen_gaunt.harmonics import Array, components, gradients, harmonics
+from molgen_gaunt.memory import Fresh, Memory
 from molgen_gaunt.methods.base import Engine
 from molgen_gaunt.quadrature import sphere_rule
-from molgen_gaunt.tables import Fresh, Memory
 
 __all__ = ["Direct", "coefficients"]
 
@@ -39,8 +40,17 @@ def coefficients(form: Form) -> Array:
         flat = outer(slope1, around2) - outer(around1, slope2)
     else:
         flat = outer(harmonics(form.slots[0].degrees, theta, phi), harmonics(form.slots[1].degrees, theta, phi))
-    flat[abs(flat) < 1e-12 * abs(flat).max()] = 0
-    return flat.reshape(len(scales[0]), len(scales[1]), len(scales[2]))
+    return np.where(_allowed(form), flat.reshape(tuple(len(scale) for scale in scales)), 0.0)
+
+
+def _allowed(form: Form) -> NDArray[np.bool_]:
+    """[n₁, n₂, n₃] where selection rules for l, for |m| and for sines and cosines leave a coefficient."""
+    l, m = zip(*(np.array(components(slot.degrees)).T for slot in form.slots), strict=True)
+    (l1, l2, l3), (m1, m2, m3) = np.ix_(*l), np.ix_(*m)
+    triangle = (abs(l1 - l2) <= l3) & (l3 <= l1 + l2) & ((l1 + l2 + l3) % 2 == form.odd)
+    orders = (abs(m3) == abs(m1) + abs(m2)) | (abs(m3) == abs(abs(m1) - abs(m2)))
+    sines = ((m1 < 0) ^ (m2 < 0) ^ (m3 < 0)) == form.odd
+    return triangle & orders & sines
 
 
 class Direct(Engine):

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from molgen_gaunt.form import Form, Slot
 from molgen_gaunt.harmonics import Array, legendre, polar_tables
+from molgen_gaunt.memory import Memory
 from molgen_gaunt.methods.base import Jet, OnGrid
 from molgen_gaunt.quadrature import gauss_legendre
-from molgen_gaunt.tables import Memory
 
 __all__ = ["Fourier"]
 

@@ -22,10 +22,10 @@ from molgen.errors import ConfigError
 from molgen_gaunt.config import Precision
 from molgen_gaunt.form import Form, Slot
 from molgen_gaunt.harmonics import components, gradients, harmonics
+from molgen_gaunt.memory import Memory
 from molgen_gaunt.methods.base import Engine, Order
 from molgen_gaunt.methods.grid import Grid
 from molgen_gaunt.quadrature import Rule, sphere_rule, symmetry_class
-from molgen_gaunt.tables import Memory
 
 __all__ = ["Fused"]
 
@@ -138,8 +138,9 @@ class Fused(Engine):
         return 4 * rows * components_moved, rows * self.channels * self.plan.operations(backward=backward)
 
     def _left_to_grid(self) -> bool:
-        # the compiler differentiates what it traces, and can't look into a kernel
-        return self.dtype != torch.float32 or torch.compiler.is_compiling()
+        # the compiler and torch.func differentiate what they trace, and can't look into a kernel
+        traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        return traced or self.dtype != torch.float32
 
     def _result(self, like: Tensor, s: int) -> Tensor:
         make = like.new_empty if self.full[s] else like.new_zeros

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from molgen_gaunt.form import Form
 from molgen_gaunt.harmonics import Array, components, gradients, harmonics
+from molgen_gaunt.memory import Memory
 from molgen_gaunt.methods.base import Jet, OnGrid
 from molgen_gaunt.quadrature import SYMMETRIES, sphere_rule, symmetry_class
-from molgen_gaunt.tables import Memory
 
 __all__ = ["Grid", "best_symmetry", "multiply_classes"]
 
