@@ -90,7 +90,7 @@ def _gradients(x: Tensor, y: Tensor, g: Tensor, engine: Engine, i: int, j: int) 
     dx, dy = torch.empty_like(x), torch.empty_like(y)
     for start in range(0, x.shape[0], chunk):
         part = slice(start, start + chunk)
-        dx[part], dy[part] = engine.gradients(x[part], y[part], g[part], i, j, memory=memory)
+        engine.gradients(x[part], y[part], g[part], i, j, memory=memory, out=(dx[part], dy[part]))
     return dx, dy
 
 

@@ -24,6 +24,9 @@ class Memory(Protocol):
     def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
         """A range of columns."""
 
+    def over(self, place: Tensor) -> Tensor | None:
+        """The place itself, for a result that may take the memory of what it is made of."""
+
 
 class Fresh:
     """New memory for every result, as differentiation and compilation need it."""
@@ -35,6 +38,10 @@ class Fresh:
     def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
         """A range of columns."""
         return matrix[:, start:stop]
+
+    def over(self, place: Tensor) -> None:
+        """None: what is differentiated keeps what it is made of."""
+        return None
 
 
 class Reused:
@@ -62,6 +69,10 @@ class Reused:
             if any(matrix is view for view in self.views.values()):
                 self.views[key] = found
         return found
+
+    def over(self, place: Tensor) -> Tensor:
+        """The place."""
+        return place
 
     def _view(self, name: str, shape: tuple[int, ...]) -> Tensor:
         size = math.prod(shape)

@@ -255,6 +255,10 @@ class _Named:
     def columns(self, matrix: Tensor, start: int, stop: int) -> Tensor:
         return self.memory.columns(matrix, start, stop)
 
+    def over(self, place: Tensor) -> Tensor | None:
+        """A place of its own: a factor is used again."""
+        return self("over", *place.shape)
+
 
 def _all_degrees(l_max: int, channels: int) -> Slot:
     irreps = o3.Irreps([(channels, (l, (-1) ** l)) for l in range(l_max + 1)])

@@ -16,6 +16,7 @@ from molgen_gaunt.tables import Tables
 
 __all__ = ["Engine", "OnGrid"]
 
+Pair = tuple[Tensor | None, Tensor | None]
 Order = NDArray[np.int64]  # component of each packed place; −1 for a place that stays empty
 
 
@@ -39,10 +40,15 @@ class Engine(Tables):
         """[B, width of slot k] of x [B, width of slot i] and y [B, width of slot j], with i, j and k all different."""
         raise NotImplementedError
 
-    def gradients(self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory, out: Pair = (None, None)
+    ) -> tuple[Tensor, Tensor]:
         """Gradients of x and y of a product whose own gradient is g [B, width of slot k]."""
         k = 3 - i - j
-        return self.contract(y, g, j, k, memory=memory), self.contract(x, g, i, k, memory=memory)
+        return (
+            self.contract(y, g, j, k, memory=memory, out=out[0]),
+            self.contract(x, g, i, k, memory=memory, out=out[1]),
+        )
 
     @cached_property
     def floats_per_row(self) -> int:
@@ -120,13 +126,15 @@ class OnGrid(Engine):
         g = self.synthesise(y, j, memory, "g", slopes=self.form.odd)
         return self._finish(f, g, i, j, memory, out)
 
-    def gradients(self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory, out: Pair = (None, None)
+    ) -> tuple[Tensor, Tensor]:
         """See Engine; each of the three arguments is transformed once."""
         k = 3 - i - j
         at_x = self.synthesise(x, i, memory, "f", slopes=self.form.odd)
         at_y = self.synthesise(y, j, memory, "g", slopes=self.form.odd)
         at_g = self.synthesise(g, k, memory, "z", slopes=self.form.odd)
-        return self._finish(at_y, at_g, j, k, memory, None), self._finish(at_x, at_g, i, k, memory, None)
+        return self._finish(at_y, at_g, j, k, memory, out[0]), self._finish(at_x, at_g, i, k, memory, out[1])
 
     def _finish(self, f: Jet, g: Jet, i: int, j: int, memory: Memory, out: Tensor | None) -> Tensor:
         k = 3 - i - j

@@ -16,8 +16,8 @@ from torch import Tensor
 from molgen_gaunt.form import Form, Slot
 from molgen_gaunt.harmonics import Array, components, gradients, harmonics
 from molgen_gaunt.memory import Fresh, Memory
-from molgen_gaunt.methods.base import Engine, Jet
-from molgen_gaunt.methods.grid import best_symmetry, multiply_classes
+from molgen_gaunt.methods.base import Engine, Jet, Pair
+from molgen_gaunt.methods.grid import best_symmetry, evened, multiply_classes
 from molgen_gaunt.quadrature import SYMMETRIES, sphere_rule, symmetry_class
 
 __all__ = ["Complete"]
@@ -45,7 +45,7 @@ class Complete(Engine):
         self.symmetry = symmetry or best_symmetry(degree)
         self.classes = 1 << SYMMETRIES.index(self.symmetry)
         self.shift = 1 if self.classes > 1 else 0  # see Grid
-        theta, phi, weight = sphere_rule(degree, self.symmetry)
+        theta, phi, weight = evened(sphere_rule(degree, self.symmetry))
         self.points = len(theta)
         self.ranges: list[list[Ranges]] = [[], []]  # of the even and of the odd form: per slot, columns of each class
         for s in range(3):
@@ -86,11 +86,13 @@ class Complete(Engine):
         memory = memory or Fresh()
         return self._finish(self._jets(x, i, memory, "f"), self._jets(y, j, memory, "g"), i, j, memory, out)
 
-    def gradients(self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory, out: Pair = (None, None)
+    ) -> tuple[Tensor, Tensor]:
         """See Engine; each of the three arguments is transformed once."""
         k = 3 - i - j
         at_x, at_y, at_g = (self._jets(t, s, memory, key) for t, s, key in ((x, i, "f"), (y, j, "g"), (g, k, "z")))
-        return self._finish(at_y, at_g, j, k, memory, None), self._finish(at_x, at_g, i, k, memory, None)
+        return self._finish(at_y, at_g, j, k, memory, out[0]), self._finish(at_x, at_g, i, k, memory, out[1])
 
     def _jets(self, x: Tensor, s: int, memory: Memory, key: str) -> tuple[Jet, Jet]:
         """Values of the even part and derivatives of the odd part, [rows, P] of each class."""

@@ -23,7 +23,7 @@ from molgen_gaunt.config import Precision
 from molgen_gaunt.form import Form, Slot
 from molgen_gaunt.harmonics import components, gradients, harmonics
 from molgen_gaunt.memory import Memory
-from molgen_gaunt.methods.base import Engine, Order
+from molgen_gaunt.methods.base import Engine, Order, Pair
 from molgen_gaunt.methods.grid import Grid
 from molgen_gaunt.quadrature import Rule, sphere_rule, symmetry_class
 
@@ -104,27 +104,29 @@ class Fused(Engine):
         if self.form.odd and (j - i) % 3 != 1:  # the odd form changes its sign when two arguments change places
             x, y, i, j = y, x, j, i
         k = 3 - i - j
-        z = out if out is not None and out.is_contiguous() else self._result(x, k)
-        if out is z and not self.full[k]:
-            z.zero_()
+        z = self._result(x, k, out)
         tables = [self.table(f"synthesis{i}"), self.table(f"synthesis{j}"), self.table(f"analysis{k}")]
         alone = self.form.slots[k].channels < self.channels
         self._launch("contraction", [x.contiguous(), y.contiguous(), z], tables, (i, j, k), looping=alone)
         return z if out is None or out is z else out.copy_(z)
 
-    def gradients(self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory, out: Pair = (None, None)
+    ) -> tuple[Tensor, Tensor]:
         """See Engine; both in one pass over the points."""
         if self._left_to_grid():
-            return self.grid.gradients(x, y, g, i, j, memory=memory)
+            return self.grid.gradients(x, y, g, i, j, memory=memory, out=out)
         if self.form.odd and (j - i) % 3 != 1:
-            dy, dx = self.gradients(y, x, g, j, i, memory=memory)
+            dy, dx = self.gradients(y, x, g, j, i, memory=memory, out=out[::-1])
             return dx, dy
         k = 3 - i - j
-        dx, dy = self._result(x, i), self._result(y, j)
+        dx, dy = self._result(x, i, out[0]), self._result(y, j, out[1])
         tables = [self.table(f"synthesis{s}") for s in (i, j, k)] + [self.table(f"analysis{s}") for s in (i, j)]
         alone = any(self.form.slots[s].channels < self.channels for s in (i, j))
         tensors = [x.contiguous(), y.contiguous(), g.contiguous(), dx, dy]
         self._launch("gradient", tensors, tables, (i, j, k), looping=alone)
+        pairs = zip((dx, dy), out, strict=True)
+        dx, dy = (made if place is None or made is place else place.copy_(made) for made, place in pairs)
         return dx, dy
 
     def work(self, rows: int, *, backward: bool = False) -> tuple[int, int]:
@@ -142,9 +144,10 @@ class Fused(Engine):
         traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
         return traced or self.dtype != torch.float32
 
-    def _result(self, like: Tensor, s: int) -> Tensor:
-        make = like.new_empty if self.full[s] else like.new_zeros
-        return make(len(like), self.form.slots[s].width)
+    def _result(self, like: Tensor, s: int, out: Tensor | None) -> Tensor:
+        """Where the kernel writes: zero where it won't."""
+        place = out if out is not None and out.is_contiguous() else like.new_empty(len(like), self.form.slots[s].width)
+        return place if self.full[s] else place.zero_()
 
     def _launch(
         self, name: str, tensors: list[Tensor], tables: list[Tensor], order: tuple[int, int, int], *, looping: bool

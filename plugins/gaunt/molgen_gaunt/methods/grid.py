@@ -17,9 +17,9 @@ from molgen_gaunt.form import Form
 from molgen_gaunt.harmonics import Array, components, gradients, harmonics
 from molgen_gaunt.memory import Memory
 from molgen_gaunt.methods.base import Jet, OnGrid
-from molgen_gaunt.quadrature import SYMMETRIES, sphere_rule, symmetry_class
+from molgen_gaunt.quadrature import SYMMETRIES, Rule, sphere_rule, symmetry_class
 
-__all__ = ["Grid", "best_symmetry", "multiply_classes"]
+__all__ = ["Grid", "best_symmetry", "evened", "multiply_classes"]
 
 
 class Grid(OnGrid):
@@ -31,7 +31,7 @@ class Grid(OnGrid):
         self.classes = 1 << SYMMETRIES.index(self.symmetry)
         # an odd form changes its sign under inversion once more than its arguments do
         self.shift = 1 if form.odd and self.classes > 1 else 0
-        theta, phi, weight = sphere_rule(form.degree, self.symmetry)
+        theta, phi, weight = evened(sphere_rule(form.degree, self.symmetry))
         self.points = len(theta)
         self.parts: list[list[tuple[int, int]]] = []
         for s, slot in enumerate(form.slots):
@@ -58,7 +58,8 @@ class Grid(OnGrid):
     def floats_per_row(self) -> int:
         """See Engine."""
         tables = 2 if self.form.odd else 1
-        return self.channels * ((2 * tables + 1) * self.points * self.classes + 2 * self.parts[0][-1][1])
+        result = self.points * (self.classes if self.form.odd or self.classes > 2 else self.classes - 1)
+        return self.channels * (2 * tables * self.points * self.classes + result + 2 * self.parts[0][-1][1])
 
     def synthesise(self, x: Tensor, s: int, memory: Memory, key: str, *, slopes: bool) -> Jet:
         """See OnGrid; a list of [rows, P], one per class, for each of values or derivatives."""
@@ -90,6 +91,15 @@ class Grid(OnGrid):
         return self.unpack(packed, s, out)
 
 
+def evened(rule: Rule) -> Rule:
+    """With points of no weight, so that there are a multiple of 16 where few are missing: vector units take 16."""
+    missing = -len(rule.theta) % 16
+    if missing > 0.03 * len(rule.theta):
+        return rule
+    theta, phi = (np.concatenate([values, values[:1].repeat(missing)]) for values in (rule.theta, rule.phi))
+    return Rule(theta, phi, np.concatenate([rule.weight, np.zeros(missing)]))
+
+
 def multiply_classes(f: Jet, g: Jet, shift: int, channels: tuple[int, int, int], memory: Memory) -> list[Tensor]:
     """[rows, P] for each class: products of values, or brackets of derivatives, of two sets of functions.
 
@@ -109,6 +119,9 @@ def multiply_classes(f: Jet, g: Jet, shift: int, channels: tuple[int, int, int],
         f, g = (
             [[v.view(rows, c, points) for v in part] for part in jet] for jet, c in zip((f, g), channels, strict=False)
         )
+    if len(f) == 1 and classes <= 2:
+        result = _multiply_values(f[0], g[0], memory, (rows, *shape))
+        return [(h.sum(1) if channels[2] < C else h).view(-1, points) for h in result]
     terms = [(f[0], g[0], 1)] if len(f) == 1 else [(f[0], g[1], 1), (f[1], g[0], -1)]
     result = []
     for c in range(classes):
@@ -121,6 +134,17 @@ def multiply_classes(f: Jet, g: Jet, shift: int, channels: tuple[int, int, int],
             total.sum(1) if channels[2] < C else total.view(rows * shape[0] if len(shape) == 2 else rows, points)
         )
     return result
+
+
+def _multiply_values(f: list[Tensor], g: list[Tensor], memory: Memory, shape: tuple[int, ...]) -> list[Tensor]:
+    """Of one or two classes; the result may take the memory of f, which keeps more rows in the cache."""
+    whole = f[0].shape == shape
+    over = memory.over(f[0]) if whole else memory("h0", *shape)
+    if len(f) == 1:
+        return [torch.mul(f[0], g[0], out=over)]
+    crossed = torch.mul(f[0], g[1], out=memory("h1", *shape))
+    straight = torch.addcmul(torch.mul(f[0], g[0], out=over), f[1], g[1], out=over)
+    return [straight, torch.addcmul(crossed, f[1], g[0], out=memory("h1", *shape))]
 
 
 def best_symmetry(degree: int) -> str:
