@@ -91,6 +91,7 @@ class Complete(Engine):
     ) -> tuple[Tensor, Tensor]:
         """See Engine; each of the three arguments is transformed once."""
         k = 3 - i - j
+        # values of x and y may be overwritten, of g not: it comes second in both products
         at_x, at_y, at_g = (self._jets(t, s, memory, key) for t, s, key in ((x, i, "f"), (y, j, "g"), (g, k, "z")))
         return self._finish(at_y, at_g, j, k, memory, out[0]), self._finish(at_x, at_g, i, k, memory, out[1])
 
@@ -114,14 +115,13 @@ class Complete(Engine):
         self, f: tuple[Jet, Jet], g: tuple[Jet, Jet], i: int, j: int, memory: Memory, out: Tensor | None
     ) -> Tensor:
         k = 3 - i - j
-        if (j - i) % 3 != 1:  # the odd form changes its sign when two arguments change places
-            f, g, i, j = g, f, j, i
-        slots = self.form.slots
-        channels = slots[i].channels, slots[j].channels, slots[k].channels
+        c, d, e = (self.form.slots[s].channels for s in (i, j, k))
         # the even result is taken off the points before the odd one takes its memory
-        even = self._analyse(multiply_classes(f[0], g[0], 0, channels, memory), 0, k, memory, None)
-        packed = self._analyse(multiply_classes(f[1], g[1], self.shift, channels, memory), 1, k, memory, even)
-        return self.unpack(packed, k, out)
+        even = self._analyse(multiply_classes(f[0], g[0], 0, (c, d, e), memory), 0, k, memory, None)
+        if (j - i) % 3 != 1:  # the odd form changes its sign when two arguments change places
+            f, g, c, d = g, f, d, c
+        odd = multiply_classes(f[1], g[1], self.shift, (c, d, e), memory)
+        return self.unpack(self._analyse(odd, 1, k, memory, even), k, out)
 
     def _analyse(self, values: list[Tensor], p: int, k: int, memory: Memory, even: Tensor | None) -> Tensor:
         """The packed result, [rows, columns]; the odd part is added to the even one or stands beside it."""
