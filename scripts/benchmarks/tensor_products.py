@@ -18,11 +18,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 from harness import ended, machine, parser, plain_table, publish
 from products import sections
-from products.calibrate import calibrate
+from products.calibrate import COSTS, calibrate
 from products.measure import build_in_this_process
 from products.peers import METHODS
 from products.problem import Problem
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.calibrate:
         torch.set_num_threads(1)
         where = machine() if arguments.device == "cpu" else describe_hardware(torch.device(arguments.device))
-        print(calibrate(arguments.device, where | {"threads": 1}, path=arguments.json, quick=arguments.quick))
+        print(calibrate(arguments.device, where | {"threads": 1}, path=arguments.calibrate, quick=arguments.quick))
         return
     settings, high, threads = _settings(arguments)
     where = machine() | ({} if settings.device == "cpu" else describe_hardware(torch.device(settings.device)))
@@ -111,8 +112,11 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--growth-peer-l-max", type=int, default=10, metavar="L", help="up to which e3nn joins")
     options.add_argument(
         "--calibrate",
-        action="store_true",
-        help="measure what each method costs here, at 1 thread, and rewrite the table by which `auto` chooses",
+        nargs="?",
+        type=Path,
+        const=COSTS,
+        metavar="FILE",
+        help="measure what each method costs here, at 1 thread (5 minutes), and rewrite the table by which `auto` chooses",
     )
     options.add_argument(
         "--build", nargs=4, metavar=("METHOD", "L", "CHANNELS", "PARITY"), help="build one product: seconds on stdout"

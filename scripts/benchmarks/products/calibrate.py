@@ -18,7 +18,9 @@ from molgen_gaunt.paths import forms_of
 
 from molgen.atomic import write_atomically
 
-__all__ = ["calibrate"]
+__all__ = ["COSTS", "calibrate"]
+
+COSTS = Path(costs.__file__).with_name("costs.json")
 
 CHANNELS = 16
 DEGREES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
@@ -28,17 +30,17 @@ _SPENT = 0.25  # s for one cell
 _LISTS = re.compile(r"\[\s+([^\[\]]*?)\s+\]")  # of numbers, which go on one line
 
 
-def calibrate(device: str, where: dict[str, object], *, path: Path | None = None, quick: bool = False) -> Path:
-    """Measures and rewrites one device's tables in `costs.json`, keeping other devices'; its path.
+def calibrate(device: str, where: dict[str, object], *, path: Path = COSTS, quick: bool = False) -> Path:
+    """Measures and rewrites one device's tables in a file, keeping other devices'; its path.
 
     Args:
         device: "cpu" or "cuda".
         where: the machine, to be kept beside the figures.
-        path: another file.
+        path: the file, by default the one that `auto` reads.
         quick: the smallest sizes alone.
     """
-    path = path or Path(costs.__file__).with_name("costs.json")
     document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tables": {}}
+    write_atomically(path, _text(document))  # before the minutes of measuring: it can be written
     degrees, rows = ((1, 2), ROWS[:2]) if quick else (DEGREES, ROWS)
     document["tables"][device] = {
         str(dtype).removeprefix("torch."): {
@@ -47,9 +49,12 @@ def calibrate(device: str, where: dict[str, object], *, path: Path | None = None
         for dtype in (torch.float32, torch.float64)
     }
     document.setdefault("measured_on", {})[device] = where
-    text = _LISTS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(document, indent=1))
-    write_atomically(path, text + "\n")
+    write_atomically(path, _text(document))
     return path
+
+
+def _text(document: dict[str, object]) -> str:
+    return _LISTS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(document, indent=1)) + "\n"
 
 
 def _tables(
