@@ -116,7 +116,7 @@ def _options() -> argparse.ArgumentParser:
         type=Path,
         const=COSTS,
         metavar="FILE",
-        help="measure what each method costs here, at 1 thread (5 minutes), and rewrite the table by which `auto` chooses",
+        help="measure in 5 minutes what each method costs here, at 1 thread, and rewrite the table that `auto` reads",
     )
     options.add_argument(
         "--build", nargs=4, metavar=("METHOD", "L", "CHANNELS", "PARITY"), help="build one product: seconds on stdout"
