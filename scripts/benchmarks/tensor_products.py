@@ -27,7 +27,7 @@ from products.calibrate import COSTS, calibrate
 from products.measure import build_in_this_process
 from products.peers import METHODS
 from products.problem import Problem
-from products.sections import Settings
+from products.sections import AGAINST, Settings
 
 from molgen.allocation import keep_freed_memory
 from molgen.errors import ConfigError
@@ -100,6 +100,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="(default all)")
     options.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="of ours (default all)")
     options.add_argument("--no-peers", action="store_true", help="leave the others out")
+    options.add_argument("--against", nargs="+", choices=AGAINST, default=list(AGAINST), help="(default all)")
     options.add_argument(
         "--budget", type=float, default=default.budget, metavar="SECONDS", help="for the rounds of one case and pass"
     )
@@ -135,6 +136,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Settings, list[i
         compile_l_max=arguments.compile_l_max,
         compile_seconds=arguments.compile_seconds,
         peers=not arguments.no_peers,
+        against=tuple(arguments.against),
         device=arguments.device,
     )
     top = arguments.growth_l_max

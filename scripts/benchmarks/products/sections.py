@@ -24,6 +24,9 @@ CUE_KINDS = ("naive", "uniform_1d", "fused_tp")
 PEAKS = {"H200": (4.8e12, 67e12), "H100": (3.35e12, 67e12), "A100": (2.04e12, 19.5e12)}
 
 
+AGAINST = ("e3nn", "compiled", "cuequivariance", "2d-fft")
+
+
 @dataclass(frozen=True)
 class Settings:
     """What to measure.
@@ -37,6 +40,7 @@ class Settings:
         compile_l_max: highest L at which e3nn is compiled too, and
         compile_seconds: how long that may take.
         peers: whether the others are measured.
+        against: which of them, in the tables of times.
         device: cpu or cuda.
     """
 
@@ -48,6 +52,7 @@ class Settings:
     compile_l_max: int = 4
     compile_seconds: float = 120.0
     peers: bool = True
+    against: tuple[str, ...] = AGAINST
     device: str = "cpu"
 
 
@@ -181,13 +186,14 @@ def _groups(settings: Settings, problem: Problem) -> list[list[Case]]:
     if not settings.peers:
         return [group for group in mine if group]
     compiled = partial(e3nn_code, problem, "compiled", limit=settings.compile_seconds)
-    theirs = [
-        [case for kind in E3NN_KINDS for case in _made(partial(e3nn_code, problem, kind))],
-        _made(compiled) if problem.l_max <= settings.compile_l_max else [],
-        [case for kind in CUE_KINDS for case in _made(partial(cue, problem, kind))],
-        _made(partial(fft2d, problem)) if problem.parity == "even" else [],
-    ]
-    return [group for group in mine + theirs if group]
+    theirs = {
+        "e3nn": [partial(e3nn_code, problem, kind) for kind in E3NN_KINDS],
+        "compiled": [compiled] if problem.l_max <= settings.compile_l_max else [],
+        "cuequivariance": [partial(cue, problem, kind) for kind in CUE_KINDS],
+        "2d-fft": [partial(fft2d, problem)] if problem.parity == "even" else [],
+    }
+    others = [[case for make in theirs[name] for case in _made(make)] for name in settings.against]
+    return [group for group in mine + others if group]
 
 
 def _cases(settings: Settings, problem: Problem, kinds: Sequence[str]) -> list[Case]:
