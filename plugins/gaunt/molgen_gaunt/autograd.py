@@ -16,7 +16,8 @@ from molgen_gaunt.methods.base import Engine
 
 __all__ = ["contract", "refuse_batched"]
 
-_CHUNK_BYTES = {"cpu": 1 << 21, "cuda": 1 << 28}  # of intermediate results: what stays in a core's cache; what fits
+# of intermediate results: about what stays in the cache of each core at work; what fits
+_CHUNK_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
 
 
 def contract(x: Tensor, y: Tensor, engine: Engine) -> Tensor:
@@ -95,7 +96,9 @@ def _gradients(x: Tensor, y: Tensor, g: Tensor, engine: Engine, i: int, j: int) 
 
 
 def _rows(engine: Engine, x: Tensor) -> int:
-    most = max(1, _CHUNK_BYTES.get(x.device.type, _CHUNK_BYTES["cuda"]) // (engine.floats_per_row * x.element_size()))
+    cores = torch.get_num_threads() if x.device.type == "cpu" else 1
+    size = cores * _CHUNK_BYTES.get(x.device.type, _CHUNK_BYTES["cuda"])
+    most = max(1, size // (engine.floats_per_row * x.element_size()))
     chunks = -(-x.shape[0] // most)
     return max(1, -(-x.shape[0] // max(chunks, 1)))  # all of about one size
 
