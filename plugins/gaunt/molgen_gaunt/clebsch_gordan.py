@@ -15,6 +15,7 @@ from molgen.errors import ConfigError, InputError
 from molgen.interfaces import TensorProduct
 from molgen_gaunt.channels import Channels, channels, crop_index, gather, joined, pad_index
 from molgen_gaunt.config import ClebschGordanConfig
+from molgen_gaunt.paths import read_irreps
 
 __all__ = ["L_MAX", "ClebschGordan", "build", "path_coefficient", "paths"]
 
@@ -236,12 +237,7 @@ def _e3nn_product(config: ClebschGordanConfig, chosen: tuple[Path, ...], layout:
 
 
 def _read(irreps: o3.Irreps | str, name: str) -> o3.Irreps:
-    try:
-        read = o3.Irreps(irreps)
-    except ValueError as error:
-        raise ConfigError(f"{irreps!r} are no irreps", where=name, expected="such as 16x0e + 16x1o") from error
-    if read.dim == 0:
-        raise ConfigError("there are no irreps", where=name, expected="at least one, such as 16x0e")
+    read = read_irreps(irreps, name)
     if read.lmax > L_MAX:
         raise ConfigError(
             f"l = {read.lmax}",

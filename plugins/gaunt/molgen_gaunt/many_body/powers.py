@@ -6,6 +6,7 @@ each result, and a product in between that is pointwise.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -64,27 +65,27 @@ class Sphere(nn.Module):
     correlation: int
     explicit = True  # whether there are `pull` and `pull_product`
 
+    @abstractmethod
     def prepare(self, x: Tensor, memory: Memory) -> Any:
         """What `powers` and `pull` both need of the input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def powers(self, prepared: Any, wanted: Sequence[int], memory: Memory) -> Iterator[tuple[int, Tensor]]:
         """The wanted powers ν ≥ 2, ascending; each is to be used before the next is asked for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pull(self, prepared: Any, of: Mapping[int, Tensor], memory: Memory) -> Tensor:
         """Gradient of the input x of Σ_ν ∫ (power ν of x) · of[ν], of all ν ≥ 2."""
-        raise NotImplementedError
 
+    @abstractmethod
     def product(self, factors: Sequence[Tensor], memory: Memory) -> Tensor:
         """Product of `correlation` factors at most."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pull_product(
         self, factors: Sequence[Tensor], g: Tensor, wanted: Sequence[bool], memory: Memory
     ) -> tuple[Tensor, ...]:
         """Gradients of the wanted factors, where the product's is g."""
-        raise NotImplementedError
 
     def pack(self, x: Tensor, s: int, memory: Memory, key: str) -> Tensor:
         """[B · C, places] of [B, width]; s is 0 for the input, 2 for the output."""

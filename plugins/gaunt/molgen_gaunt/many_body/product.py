@@ -17,6 +17,7 @@ from molgen_gaunt.harmonics import Array, components
 from molgen_gaunt.many_body.power_sums import PowerSum, Product, ProductTables
 from molgen_gaunt.many_body.powers import OnSphere, Pairwise, Sphere
 from molgen_gaunt.many_body.recompute import SHARED, call
+from molgen_gaunt.paths import read_irreps
 
 __all__ = ["ManyBodyProduct", "mean_squares"]
 
@@ -83,7 +84,7 @@ class ManyBodyProduct(nn.Module):
         dtype = dtype or torch.get_default_dtype()
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"dtype is {dtype}", where="dtype", expected="torch.float32 or torch.float64")
-        self.irreps_in, self.irreps_out = _read(irreps_in, "irreps_in"), _read(irreps_out, "irreps_out")
+        self.irreps_in, self.irreps_out = read_irreps(irreps_in, "irreps_in"), read_irreps(irreps_out, "irreps_out")
         self.correlation, self.normalization, self.weighted = correlation, normalization, weights
         # what forward needs of the irreps, which torch.compile can't look into
         self._dims, self._shown = (self.irreps_in.dim, self.irreps_out.dim), f" ({self.irreps_in})"
@@ -315,13 +316,3 @@ def _check_options(correlation: int, **options: str) -> None:
             raise ConfigError(
                 f"{options[name]!r} is no {name}", where=name, expected=f"one of {', '.join(get_args(known))}"
             )
-
-
-def _read(irreps: o3.Irreps | str, name: str) -> o3.Irreps:
-    try:
-        read = o3.Irreps(irreps)
-    except ValueError as error:
-        raise ConfigError(f"{irreps!r} are no irreps", where=name, expected="such as 16x0e + 16x1o") from error
-    if read.dim == 0:
-        raise ConfigError("there are no irreps", where=name, expected="at least one, such as 16x0e")
-    return read

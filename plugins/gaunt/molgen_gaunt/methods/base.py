@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,11 @@ class Engine(Tables):
         self.form = form
         self.channels = max(slot.channels for slot in form.slots)
 
+    @abstractmethod
     def contract(
         self, x: Tensor, y: Tensor, i: int, j: int, *, memory: Memory | None = None, out: Tensor | None = None
     ) -> Tensor:
         """[B, width of slot k] of x [B, width of slot i] and y [B, width of slot j], with i, j and k all different."""
-        raise NotImplementedError
 
     def gradients(
         self, x: Tensor, y: Tensor, g: Tensor, i: int, j: int, *, memory: Memory, out: Pair = (None, None)
@@ -50,10 +50,10 @@ class Engine(Tables):
             self.contract(x, g, i, k, memory=memory, out=out[1]),
         )
 
-    @cached_property
+    @property
+    @abstractmethod
     def floats_per_row(self) -> int:
         """Numbers of intermediate results per row of x, by which rows are dealt out in chunks."""
-        raise NotImplementedError
 
     # gathering and putting back
 
@@ -105,17 +105,17 @@ Jet = tuple[Any, ...]  # the values of functions; or their derivatives along θ 
 class OnGrid(Engine):
     """A method that multiplies values at points: three transforms for an even form, five for an odd one."""
 
+    @abstractmethod
     def synthesise(self, x: Tensor, s: int, memory: Memory, key: str, *, slopes: bool) -> Jet:
         """Values of the functions of slot s at the points, or both derivatives."""
-        raise NotImplementedError
 
+    @abstractmethod
     def analyse(self, values: Any, s: int, memory: Memory, out: Tensor | None) -> Tensor:
         """[B, width] integrals against the harmonics of slot s."""
-        raise NotImplementedError
 
+    @abstractmethod
     def multiply(self, f: Jet, g: Jet, channels: tuple[int, int, int], memory: Memory) -> Any:
         """Products of the values, or brackets of the derivatives; summed over channels where the result has one."""
-        raise NotImplementedError
 
     def contract(
         self, x: Tensor, y: Tensor, i: int, j: int, *, memory: Memory | None = None, out: Tensor | None = None
