@@ -27,6 +27,7 @@ DEGREES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 ROWS = (64, 1024, 16384)
 _SLOWEST = 0.5  # s; a method that takes longer at fewer rows or lower degrees is not tried further
 _SPENT = 0.25  # s for one cell
+_SHOWN = ("processor", "cores", "threads", "torch")  # of the machine
 _LISTS = re.compile(r"\[\s+([^\[\]]*?)\s+\]")  # of numbers, which go on one line
 
 
@@ -48,7 +49,7 @@ def calibrate(device: str, where: dict[str, object], *, path: Path = COSTS, quic
         }
         for dtype in (torch.float32, torch.float64)
     }
-    document.setdefault("measured_on", {})[device] = where
+    document.setdefault("measured_on", {})[device] = {key: where[key] for key in _SHOWN if key in where}
     write_atomically(path, _text(document))
     return path
 
