@@ -59,7 +59,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, MemoryError) as error:
         raise wrong(f"not a readable npz file: {reason(error)}", path) from error
-    except (NotImplementedError, RuntimeError, SyntaxError, TypeError, OverflowError, AttributeError) as error:
+    except (RuntimeError, SyntaxError, TypeError, OverflowError, AttributeError) as error:
         raise wrong("not a readable npz file", path) from error
 
 

@@ -217,6 +217,6 @@ def _no_fit(what: str, names: list[str], where: str) -> CheckpointError:
 def _check_device(device: torch.device | str) -> None:
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the device {str(device)!r} can't be used: {reason}", remedy="choose cpu") from error

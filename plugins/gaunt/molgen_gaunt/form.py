@@ -13,6 +13,7 @@ import numpy as np
 from e3nn import o3
 from numpy.typing import NDArray
 
+from molgen_gaunt.channels import joined
 from molgen_gaunt.harmonics import Array, components
 
 __all__ = ["Form", "Slot", "channels_of", "natural", "slot_of", "strengths"]
@@ -59,7 +60,7 @@ def natural(l: int, p: int) -> bool:
 
 def channels_of(*sides: o3.Irreps) -> tuple[int, list[int]]:
     """Channels of a product, and of each side: 1 where a side's one function meets all channels."""
-    most = [max(_multiplicities(side).values()) for side in sides]
+    most = [max(joined(side).values()) for side in sides]
     return max(most), [1 if width == 1 else max(most) for width in most]
 
 
@@ -115,10 +116,3 @@ def _legendre_polynomials(l_max: int, x: Array) -> tuple[Array, Array, Array]:
         first[l + 1] = first[l - 1] + (2 * l + 1) * P[l]
         second[l + 1] = second[l - 1] + (2 * l + 1) * first[l]
     return P[: l_max + 1], first[: l_max + 1], second[: l_max + 1]
-
-
-def _multiplicities(irreps: o3.Irreps) -> dict[tuple[int, int], int]:
-    found: dict[tuple[int, int], int] = {}
-    for mul, (l, p) in irreps:
-        found[l, p] = found.get((l, p), 0) + mul
-    return found
