@@ -41,6 +41,7 @@ class DegreeWeights(nn.Module):
         channels = max(max(joined(side).values()) for side in sides[:2])
         self.weighted: list[o3.Irreps] = []
         self.sizes: list[int] = []
+        self.shared = -1  # the side that meets all channels, if there is one
         for s, side in enumerate(sides):
             found = joined(side)
             shared = s < 2 and max(found.values()) == 1 < channels
@@ -66,7 +67,6 @@ class DegreeWeights(nn.Module):
                     for i in range(ir.dim)
                 ]
                 self.register_buffer("spread", torch.tensor(index), persistent=False)
-        self.shared = getattr(self, "shared", -1)
         self.numel = rank * sum(self.sizes)
         self.weights = nn.Parameter(torch.randn(self.numel)) if internal else None
 
