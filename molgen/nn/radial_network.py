@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from molgen.errors import ConfigError
 from molgen.neighbors import Graph
 from molgen.nn.radial import BesselBasis, ExponentialBasis, LogarithmicBasis, polynomial_envelope
 
@@ -28,7 +29,7 @@ class RadialNetwork(nn.Module):
         size: radial basis functions.
         edge_inputs: invariant scalars per edge, 0 for none.
         hidden: width of the network.
-        outputs: functions.
+        outputs: functions; 0 where only `features` is wanted.
         envelope_exponent: p of the envelope.
     """
 
@@ -53,15 +54,27 @@ class RadialNetwork(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Linear(hidden, outputs),
         )
+        self.last = nn.Linear(hidden, outputs) if outputs else None
 
-    def forward(self, graph: Graph, edge_scalars: Tensor | None = None) -> Tensor:
-        """Of a graph with E edges and edge scalars [E, edge_inputs]; in the dtype of the lengths."""
+    def features(self, graph: Graph, edge_scalars: Tensor | None = None) -> Tensor:
+        """[E, hidden] of a graph and edge scalars [E, edge_inputs], before the last linear map and the envelope."""
         features = [basis(graph.lengths) for basis in self.bases]
         if edge_scalars is not None:
             features.append(edge_scalars)
-        found = self.network(torch.cat(features, dim=1)).to(graph.lengths.dtype)
+        found: Tensor = self.network(torch.cat(features, dim=1))
+        return found
+
+    def envelope(self, graph: Graph) -> Tensor | None:
+        """[E] the envelope, None without a cutoff."""
         if self.cutoff is None:
-            return found
-        return found * polynomial_envelope(graph.lengths, self.cutoff, self.envelope_exponent)[:, None]
+            return None
+        return polynomial_envelope(graph.lengths, self.cutoff, self.envelope_exponent)
+
+    def forward(self, graph: Graph, edge_scalars: Tensor | None = None) -> Tensor:
+        """Of a graph with E edges and edge scalars [E, edge_inputs]; in the dtype of the lengths."""
+        if self.last is None:
+            raise ConfigError("this network has no last map", where="outputs=0", remedy="call `features`")
+        found: Tensor = self.last(self.features(graph, edge_scalars)).to(graph.lengths.dtype)
+        envelope = self.envelope(graph)
+        return found if envelope is None else found * envelope[:, None]

@@ -1,0 +1,162 @@
+"""Messages x_j ⊗ R(r_ij) Y(r̂_ij), summed over neighbours, by any tensor product that is channel-wise.
+
+A product is bilinear, so that it may come after the sum: moments Σ_j x_j Y_ijᵀ are gathered, one matrix product for each
+receiver, and the product turns them into features, once per node and not per edge. Nothing as large as edges × channels
+× components is ever written. Where degrees are so high that moments are larger than that, the product is taken on every
+edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from molgen.errors import ConfigError
+from molgen.host.component import ComponentRef
+from molgen.interfaces import TensorProduct
+from molgen.neighbors import Graph
+from molgen.nn import Neighborhoods, from_mul_ir, gather_senders, sum_to_receivers, to_mul_ir
+
+__all__ = ["Convolution", "Edges", "build_product"]
+
+# moments per channel (components of x times those of a filter) above which edges are cheaper
+_MOST_MOMENTS: Final = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """What all layers share: the graph, its neighbourhoods, and of each edge harmonics and radial features."""
+
+    graph: Graph
+    neighborhoods: Neighborhoods
+    harmonics: Tensor  # [E, (l_max + 1)²], with the envelope
+    radial: Tensor  # [E, H]
+
+
+def build_product(ref: ComponentRef, channels: int, irreps: tuple[o3.Irreps, o3.Irreps, o3.Irreps]) -> TensorProduct:
+    """The product of a config between as many channels of each irreps.
+
+    Raises:
+        ConfigError: it wants weights from outside, or can't make the output.
+    """
+    names = ("irreps1", "irreps2", "irreps_out")
+    sides = {name: _copies(side, channels) for name, side in zip(names, irreps, strict=True)}
+    product: TensorProduct = ref.build(**sides)
+    if product.weight_numel:
+        raise ConfigError(
+            f"{ref.use} takes weights from outside, and this network has none for it",
+            where="tensor_product",
+            remedy="set weights: internal, or none",
+        )
+    return product
+
+
+class Convolution(nn.Module):
+    """[N, K_out, C] of node features [N, K_in, C]: Σ_j x_j ⊗ Σ_l R_l(r_ij) Y_l(r̂_ij).
+
+    The channels are shared out among `groups`, each with its own radial functions R_l, which are linear in the radial
+    features of the edges.
+
+    Args:
+        product: of a config.
+        irreps_in: of one channel of x.
+        l_filter: highest degree of the harmonics.
+        irreps_out: of one channel of the output.
+        channels: C.
+        groups: a divisor of C.
+        radial_channels: H.
+        aggregation: see the config.
+    """
+
+    basis1: Tensor
+    basis2: Tensor
+    of: Tensor
+
+    def __init__(
+        self,
+        product: ComponentRef,
+        irreps_in: o3.Irreps,
+        l_filter: int,
+        irreps_out: o3.Irreps,
+        *,
+        channels: int,
+        groups: int,
+        radial_channels: int,
+        aggregation: Literal["auto", "moments", "edges"],
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_out = irreps_in, irreps_out
+        self.irreps_filter = o3.Irreps.spherical_harmonics(l_filter)
+        self.channels, self.groups = channels, groups
+        self.product = build_product(product, channels, (irreps_in, self.irreps_filter, irreps_out))
+        moments = irreps_in.dim * self.irreps_filter.dim
+        # every pair of components, in all channels at once
+        first = torch.eye(irreps_in.dim).repeat_interleave(self.irreps_filter.dim, 0)
+        second = torch.eye(self.irreps_filter.dim).repeat(irreps_in.dim, 1)
+        self.register_buffer("basis1", self._in_all_channels(first, irreps_in), persistent=False)
+        self.register_buffer("basis2", self._in_all_channels(second, self.irreps_filter), persistent=False)
+        degree = torch.tensor([l for l in range(l_filter + 1) for _ in range(2 * l + 1)])
+        self.register_buffer("of", degree, persistent=False)
+        channelwise = self._is_channelwise()
+        if aggregation == "moments" and not channelwise:
+            raise ConfigError(
+                f"{product.use} mixes channels, so that it can't follow the sum over neighbours",
+                where="aggregation",
+                remedy="set aggregation: auto or edges, or mode: channelwise of the product",
+            )
+        by_moments = channelwise and (aggregation == "moments" or moments <= _MOST_MOMENTS)
+        self.aggregation = "moments" if by_moments and aggregation != "edges" else "edges"
+        self.radial = nn.Parameter(torch.randn(groups, radial_channels, l_filter + 1) / radial_channels**0.5)
+
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        """Of x [N, K_in, C]."""
+        return self._by_moments(x, edges) if self.aggregation == "moments" else self._on_edges(x, edges)
+
+    def coupling(self) -> Tensor:
+        """[C, K_in · K_filter, K_out]: the product, channel by channel, as a matrix."""
+        rows = self.product(self.basis1, self.basis2)
+        return from_mul_ir(rows, self.irreps_out, self.channels).permute(2, 0, 1)
+
+    def _by_moments(self, x: Tensor, edges: Edges) -> Tensor:
+        n, width, channels = x.shape
+        share, size = channels // self.groups, len(self.of)
+        grouped = x.view(n, width, self.groups, share).permute(2, 0, 3, 1).reshape(self.groups, n, share * width)
+        radial = self.radial.index_select(2, self.of)  # [G, H, K_filter]
+        found = []
+        blocks = edges.neighborhoods.of_edges(torch.cat((edges.radial, edges.harmonics), dim=1))
+        for senders, block in zip(edges.neighborhoods.of_senders(grouped), blocks, strict=True):
+            features, harmonics = block.flatten(0, 1).split([edges.radial.shape[1], size], dim=1)  # [R·W, …]
+            filters = torch.matmul(features, radial) * harmonics  # [G, R·W, K_filter]
+            rows = senders.flatten(0, 1)  # [G·R, W, share · K_in]
+            sums = torch.bmm(rows.mT, filters.view(len(rows), rows.shape[1], size))
+            found.append(sums.view(self.groups, -1, sums[0].numel()))
+        moments = edges.neighborhoods.to_nodes(found).view(self.groups, n, share, width * size)
+        by_channel = moments.transpose(1, 2).reshape(channels, n, width * size)
+        return torch.bmm(by_channel, self.coupling()).permute(1, 2, 0)
+
+    def _on_edges(self, x: Tensor, edges: Edges) -> Tensor:
+        senders = gather_senders(edges.graph, to_mul_ir(x, self.irreps_in))  # [E, C · K_in]
+        radial = torch.einsum("eh,ghl->elg", edges.radial, self.radial).index_select(1, self.of)  # [E, K_filter, G]
+        filters = (radial * edges.harmonics[..., None]).repeat_interleave(self.channels // self.groups, 2)
+        messages = self.product(senders, to_mul_ir(filters, self.irreps_filter))
+        return from_mul_ir(sum_to_receivers(edges.graph, messages), self.irreps_out, self.channels)
+
+    def _in_all_channels(self, rows: Tensor, irreps: o3.Irreps) -> Tensor:
+        return to_mul_ir(rows[..., None].expand(-1, -1, self.channels), irreps).contiguous()
+
+    def _is_channelwise(self) -> bool:
+        """Whether the first channels of the inputs reach no other channel of the output."""
+        first = torch.zeros(self.channels)
+        first[0] = 1
+        sides = [torch.rand(1, irreps.dim, 1) * first for irreps in (self.irreps_in, self.irreps_filter)]
+        with torch.no_grad():
+            out = self.product(to_mul_ir(sides[0], self.irreps_in), to_mul_ir(sides[1], self.irreps_filter))
+        return not from_mul_ir(out, self.irreps_out, self.channels)[..., 1:].any()
+
+
+def _copies(irreps: o3.Irreps, channels: int) -> o3.Irreps:
+    return o3.Irreps([(channels, ir) for _, ir in irreps])
