@@ -113,9 +113,9 @@ def test_each_part_is_differentiated_right_to_second_order(name: str) -> None:
     def of_senders(x: Tensor) -> Tensor:
         return torch.cat([(m * block).reshape(-1) for m, block in zip(filled, hoods.of_senders(x), strict=True)]).sin()
 
-    for part, given in ((of_edges, edges), (of_senders, nodes)):
-        assert torch.autograd.gradcheck(part, given, fast_mode=True)
-        assert torch.autograd.gradgradcheck(part, given, fast_mode=True)
+    for part, into in ((of_edges, edges), (of_senders, nodes)):
+        assert torch.autograd.gradcheck(part, into, fast_mode=True)
+        assert torch.autograd.gradgradcheck(part, into, fast_mode=True)
 
 
 @settings(max_examples=25)
