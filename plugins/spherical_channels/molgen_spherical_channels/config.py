@@ -52,7 +52,7 @@ class SCNConfig(SphericalChannelsConfig):
 
     taps: int = Field(4, ge=1, description="turns of the frame about its edge over which a message is averaged")
     grid_degree: int | None = Field(
-        None, ge=2, description="degree that the grid of the node network integrates exactly; null for 4·l_max"
+        None, ge=2, description="degree that the grid of the node network integrates exactly; null for 4·l_max + 4"
     )
 
     @field_validator("grid_degree")
@@ -66,4 +66,4 @@ class SCNConfig(SphericalChannelsConfig):
     @property
     def degree_of_grid(self) -> int:
         """The grid's degree, with the default filled in."""
-        return 4 * self.l_max if self.grid_degree is None else self.grid_degree
+        return 4 * self.l_max + 4 if self.grid_degree is None else self.grid_degree

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import torch
 from e3nn import o3
@@ -16,15 +18,31 @@ from molgen.nn import EquivariantLinear, EquivariantNorm, Neighborhoods, RadialN
 from molgen_spherical_channels.config import SphericalChannelsConfig
 from molgen_spherical_channels.frames import FrameRotations
 
-__all__ = ["Message", "SphericalChannels"]
+__all__ = ["SILU_GAIN", "Message", "SphericalChannels", "keep_variance"]
+
+# one over the root mean square of SiLU of a normal variable
+SILU_GAIN: Final = 1.679
+# one over the root mean square of radial bases at usual lengths, about
+_OF_RADIAL_BASES: Final = 4.0
+
+
+def keep_variance(network: nn.Sequential, first: float = 1.0) -> nn.Sequential:
+    """The network with fresh weights of its linear maps that keep unit variance through SiLU, and biases of zero.
+
+    `first` is one over the root mean square of what the network reads.
+    """
+    for number, layer in enumerate(each for each in network if isinstance(each, nn.Linear)):
+        nn.init.normal_(layer.weight, std=(SILU_GAIN if number else first) / math.sqrt(layer.in_features))
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return network
 
 
 class Message(nn.Module):
     """Base class: the network that makes a message of what an edge joins, in the edge's own frame.
 
-    It reads `orders_in` as components of degrees up to `l_in`, and returns components of degree up to l_max and order
-    up to `m_out`, in the order of `frame_order`. `radial` functions of the edge modulate it, so that it is zero where
-    they are.
+    It reads and returns components in the order of `frame_order`: those of all orders, only scalars in the first layer;
+    it returns those of |m| ≤ `m_out`. Functions of the edge modulate it, so that it is zero where they are.
     """
 
     m_out: int
@@ -76,6 +94,7 @@ class SphericalChannels(Encoder):
             sum(message.radial for message in messages),
             envelope_exponent=config.envelope_exponent,
         )
+        keep_variance(self.radial.network, first=_OF_RADIAL_BASES)
         self.layers = nn.ModuleList(
             _Layer(config, 0 if number == 0 else config.l_max, message, update, average_neighbors)
             for number, (message, update) in enumerate(zip(messages, updates, strict=True))
@@ -125,7 +144,7 @@ class _Layer(nn.Module):
         sender, receiver = self.mix(self.norm(x)).to(x.dtype).flatten(1).view(n, components, 2, c).unbind(2)
         received = []
         for block, turn, functions, gathered in zip(
-            hoods.blocks, rotations, radial, hoods.of_senders(sender.reshape(1, n, -1)), strict=True
+            hoods.blocks, rotations, radial, hoods.of_senders(sender.flatten(1)[None]), strict=True
         ):
             count, width = len(block.receivers), block.width
             own = receiver.index_select(0, block.receivers).flatten(1)

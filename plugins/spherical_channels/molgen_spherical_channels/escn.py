@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from molgen.nn import EquivariantLinear, EquivariantNorm, Gate, edge_frames, spherical_irreps
 from molgen_spherical_channels.config import ESCNConfig
-from molgen_spherical_channels.encoder import Message, SphericalChannels
+from molgen_spherical_channels.encoder import SILU_GAIN, Message, SphericalChannels
 
 __all__ = ["ESCN", "SO2Linear", "build"]
 
@@ -113,6 +113,8 @@ class _SO2Message(Message):
         inputs = [c] if first else sizes
         self.read = SO2Linear(inputs, inner, bias=True, reflections=config.reflections)
         self.write = SO2Linear(hidden, sizes, bias=False, reflections=config.reflections)
+        with torch.no_grad():
+            self.write.weights[0].mul_(SILU_GAIN)
 
     def forward(self, features: Tensor, radial: Tensor) -> Tensor:
         scalars, *pairs = self.read(features)
@@ -134,7 +136,10 @@ class _Update(nn.Module):
         irreps, c = spherical_irreps(config.l_max), config.channels
         self.take = EquivariantLinear(irreps, c, c, bias=False)
         self.network = nn.Sequential(
-            EquivariantNorm(irreps, c), EquivariantLinear(irreps, c, c), Gate(irreps, c), EquivariantLinear(irreps, c, c)
+            EquivariantNorm(irreps, c),
+            EquivariantLinear(irreps, c, c),
+            Gate(irreps, c),
+            EquivariantLinear(irreps, c, c),
         )
 
     def forward(self, x: Tensor, total: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from molgen.nn import SphereGrid, shortest_rotations
 from molgen_spherical_channels.config import SCNConfig
-from molgen_spherical_channels.encoder import Message, SphericalChannels
+from molgen_spherical_channels.encoder import SILU_GAIN, Message, SphericalChannels, keep_variance
 from molgen_spherical_channels.frames import frame_order, roll_matrices
 
 __all__ = ["SCN", "build"]
@@ -69,8 +69,8 @@ class _TappedMessage(Message):
         c = config.channels
         self.read = nn.Parameter(torch.randn(before, c, h) / math.sqrt(before * c))
         self.bias = nn.Parameter(torch.zeros(h))
-        self.inner = nn.Linear(h, h, bias=False)
-        self.write = nn.Parameter(torch.randn(h, rows, c) / math.sqrt(h))
+        self.inner = nn.Parameter(torch.randn(h, h) * (SILU_GAIN / math.sqrt(h)))
+        self.write = nn.Parameter(torch.randn(h, rows, c) * (SILU_GAIN / math.sqrt(h)))
         turns = roll_matrices(config.l_max, config.orders, config.taps)  # [T, M, M]
         self.register_buffer("turns", turns, persistent=False)
 
@@ -86,7 +86,7 @@ class _TappedMessage(Message):
         x = (features @ read).unflatten(1, (taps, h))  # [S, T, H]
         # zero where the radial functions are zero: nothing after them has a bias
         x = F.silu((x + self.bias) * radial[:, None])
-        x = F.silu(self.inner(x))
+        x = F.silu(x @ self.inner)
         return x.flatten(1) @ write
 
 
@@ -97,9 +97,8 @@ class _GridUpdate(nn.Module):
         super().__init__()
         c = config.channels
         self.grid = SphereGrid(config.l_max, config.degree_of_grid)
-        self.network = nn.Sequential(
-            nn.Linear(2 * c, c), nn.SiLU(), nn.Linear(c, c), nn.SiLU(), nn.Linear(c, c, bias=False)
-        )
+        linear = [nn.Linear(2 * c, c), nn.Linear(c, c), nn.Linear(c, c, bias=False)]
+        self.network = keep_variance(nn.Sequential(linear[0], nn.SiLU(), linear[1], nn.SiLU(), linear[2]))
 
     def forward(self, x: Tensor, total: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
