@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from molgen.host.component import Capabilities
 from molgen.host.registry import registry
+from molgen.host.resolved import Resolved
 from molgen.interfaces import Encoder, Features
 from molgen.neighbors import Graph, complete_graph, radius_graph
 from molgen.structures import Structures
@@ -36,18 +37,24 @@ _FURTHER: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "molgen-gaunt:gaunt": (
         {"parity": "full", "l_hidden": 2, "correlation": 2, "cutoff": CUTOFF},
-        {"parity": "full", "tensor_product": "clebsch-gordan"},
-        {"tensor_product": "clebsch-gordan", "aggregation": "edges", "correlation": 1, "cutoff": CUTOFF},
-        {"aggregation": "edges", "l_hidden": 0, "normalize": False, "nonlinearity": "none"},
+        {"parity": "full", "tensor_product": "clebsch-gordan", "cutoff": CUTOFF},
+        {"tensor_product": "clebsch-gordan", "aggregation": "edges", "correlation": 1},
+        {"aggregation": "edges", "l_hidden": 0, "normalize": False, "nonlinearity": "none", "cutoff": CUTOFF},
+        {"nonlinearity": "s2", "l_hidden": 2, "cutoff": CUTOFF},
     ),
+    "molgen-spherical-channels:escn": ({"reflections": False, "m_max": 1}, {"m_max": 1, "l_max": 4, "cutoff": CUTOFF}),
+    "molgen-spherical-channels:scn": ({"m_max": 1}, {"m_max": 1, "taps": 8, "cutoff": CUTOFF}),
 }
 
 # relative error of forces against finite differences, float64
 _FORCES = {"molgen-spherical-channels:scn": 1e-6}
 _FORCES_ELSE = 1e-8
 
-# relative error of turned features: rounding of some ten thousand operations, or the published approximation
+# relative error of turned features: rounding of some ten thousand operations, or what an approximation may be off
 _TURNED = {"O3": 1e-10, "SO3": 1e-10, "approximate": 0.3}
+
+# what an option adds to the symmetry that the encoder claims whatever its options
+_ADDED = {("molgen-spherical-channels:escn", "reflections", True): "O3"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +64,7 @@ class Case:
     use: str
     config: Mapping[str, Any]
     capabilities: Capabilities
+    symmetry: str
 
     @property
     def cutoff(self) -> float | None:
@@ -66,7 +74,7 @@ class Case:
     @property
     def exact(self) -> bool:
         """Whether its features turn with the atoms, to rounding."""
-        return self.capabilities.symmetry in ("O3", "SO3")
+        return self.symmetry in ("O3", "SO3")
 
     @property
     def force_error(self) -> float:
@@ -76,7 +84,7 @@ class Case:
     @property
     def turned_error(self) -> float | None:
         """Largest relative error of features of turned atoms, float64; None where no symmetry is claimed."""
-        return _TURNED.get(self.capabilities.symmetry)
+        return _TURNED.get(self.symmetry)
 
     def __str__(self) -> str:
         shown = ",".join(f"{key}={value}" for key, value in self.config.items() if key not in _SMALL)
@@ -89,8 +97,14 @@ def _cases() -> list[Case]:
         fields = resolved.config_model().model_fields
         small = {key: value for key, value in _SMALL.items() if key in fields}
         configs = [{}, *([{"cutoff": CUTOFF}] if "cutoff" in fields else []), *_FURTHER.get(resolved.id, ())]
-        found += [Case(resolved.id, small | config, resolved.component.capabilities) for config in configs]
+        found += [_case(resolved, small | config) for config in configs]
     return found
+
+
+def _case(resolved: Resolved, config: Mapping[str, Any]) -> Case:
+    capabilities, options = resolved.component.capabilities, resolved.make_config(config)
+    added = (s for (use, key, value), s in _ADDED.items() if use == resolved.id and getattr(options, key) == value)
+    return Case(resolved.id, config, capabilities, next(added, capabilities.symmetry))
 
 
 ALL = _cases()
