@@ -15,7 +15,7 @@ from torch import Tensor
 
 from molgen.neighbors import Graph
 
-__all__ = ["Neighborhoods"]
+__all__ = ["Block", "Neighborhoods"]
 
 # empty slots that cost less than another block of slots does
 _FEW_SLOTS: Final = 4096
@@ -24,7 +24,9 @@ _GROWTH: Final = 1.25
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class Block:
+    """Receivers with W slots each."""
+
     width: int
     receivers: Tensor  # [R]
     edges: Tensor  # [R·W]: the edge in each slot, E in an empty one
@@ -49,14 +51,21 @@ class Neighborhoods:
         self.starts = torch.cumsum(degrees, 0) - degrees  # [N] each receiver's first edge
         self.blocks = self._blocks(degrees)
         single = len(self.blocks) == 1
-        self._in_order = single and len(self.blocks[0].receivers) == self.n_nodes
-        self._full = self._in_order and self.n_nodes * self.blocks[0].width == self.n_edges
+        #: whether one block holds all nodes in their order
+        self.in_order = single and len(self.blocks[0].receivers) == self.n_nodes
+        #: whether slots and edges are the same
+        self.full = self.in_order and self.n_nodes * self.blocks[0].width == self.n_edges
         self._slots: Tensor | None = None
 
     def of_edges(self, edges: Tensor) -> tuple[Tensor, ...]:
         """[R, W, ...] of each block, of edges [E, ...]; zero in empty slots."""
         found: tuple[Tensor, ...] = _OfEdges.apply(edges, self)
         return found
+
+    def filled(self) -> Tensor:
+        """[S] one where a slot holds an edge, else zero; blocks one after another."""
+        edges = torch.cat([block.edges for block in self.blocks])
+        return (edges < self.n_edges).to(self.graph.lengths.dtype)
 
     def of_senders(self, nodes: Tensor) -> tuple[Tensor, ...]:
         """[G, R, W, P] of each block: the sender of the edge in each slot, of nodes [G, N, P]."""
@@ -65,12 +74,12 @@ class Neighborhoods:
 
     def to_nodes(self, blocks: Sequence[Tensor]) -> Tensor:
         """[G, N, ...] of receivers [G, R, ...] in blocks; zero where a node has no edges."""
-        if self._in_order:
+        if self.in_order:
             return blocks[0]
         joined = torch.cat((*blocks, blocks[0].new_zeros(blocks[0].shape[0], 1, *blocks[0].shape[2:])), dim=1)
         return joined.index_select(1, self._place())
 
-    def _blocks(self, degrees: Tensor) -> list[_Block]:
+    def _blocks(self, degrees: Tensor) -> list[Block]:
         largest = int(degrees.max()) if self.n_nodes else 0
         nodes = torch.arange(self.n_nodes, device=degrees.device)
         if self.n_nodes * largest - self.n_edges <= max(_FEW_SLOTS, int((_GROWTH - 1) * self.n_edges)):
@@ -85,13 +94,13 @@ class Neighborhoods:
             width = smaller
         return blocks
 
-    def _block(self, receivers: Tensor, degrees: Tensor, width: int) -> _Block:
+    def _block(self, receivers: Tensor, degrees: Tensor, width: int) -> Block:
         slot = torch.arange(width, device=receivers.device)
         filled = slot < degrees[receivers][:, None]  # [R, W]
         edges = torch.where(filled, self.starts[receivers][:, None] + slot, self.n_edges).reshape(-1)
         own = receivers[:, None].expand(-1, width).reshape(-1)
         padded = torch.cat((self.graph.senders, own.new_zeros(1)))
-        return _Block(width, receivers, edges, torch.where(filled.reshape(-1), padded[edges], own))
+        return Block(width, receivers, edges, torch.where(filled.reshape(-1), padded[edges], own))
 
     def _place(self) -> Tensor:
         """[N] where each node's row stands among the blocks' receivers; one past the end for none."""
@@ -111,7 +120,7 @@ class Neighborhoods:
 
     def spread(self, edges: Tensor) -> tuple[Tensor, ...]:
         """`of_edges` without derivatives."""
-        if self._full:
+        if self.full:
             return (edges.view(self.n_nodes, self.blocks[0].width, *edges.shape[1:]),)
         padded = torch.cat((edges, edges.new_zeros(1, *edges.shape[1:])))
         return tuple(
@@ -122,7 +131,7 @@ class Neighborhoods:
     def gathered(self, blocks: Sequence[Tensor]) -> Tensor:
         """The transpose of `spread`: [E, ...] of blocks [R, W, ...]; without derivatives."""
         rows = torch.cat([block.flatten(0, 1) for block in blocks]) if len(blocks) > 1 else blocks[0].flatten(0, 1)
-        return rows if self._full else rows.index_select(0, self.slots())
+        return rows if self.full else rows.index_select(0, self.slots())
 
     def taken(self, nodes: Tensor) -> tuple[Tensor, ...]:
         """`of_senders` without derivatives."""
@@ -134,16 +143,35 @@ class Neighborhoods:
     def summed(self, blocks: Sequence[Tensor]) -> Tensor:
         """The transpose of `taken`: [G, N, P], each node's sum over the slots of the edges that it sends."""
         rows = torch.cat([block.flatten(1, 2) for block in blocks], 1) if len(blocks) > 1 else blocks[0].flatten(1, 2)
-        groups, size, width = rows.shape
         if not self.n_edges:
-            return rows.new_zeros(groups, self.n_nodes, width)
-        # the edges that a node sends are the reverses of those that it receives, which stand in a row
-        index, starts = self.slots().index_select(0, self.graph.reverse), self.starts
-        if groups > 1:
-            group = torch.arange(groups, device=index.device)[:, None]
-            index, starts = (index + group * size).reshape(-1), (starts + group * self.n_edges).reshape(-1)
-        sums = torch.embedding_bag(rows.reshape(-1, width), index, starts, False, 0)[0]
-        return sums.view(groups, self.n_nodes, width)
+            return rows.new_zeros(len(rows), self.n_nodes, rows.shape[2])
+        index = self._sent()
+        return torch.stack([torch.embedding_bag(group, index, self.starts, False, 0)[0] for group in rows])
+
+    def summed_slots(self, rows: Tensor, groups: int) -> Tensor:
+        """[N, G, P]: each node's sums over the slots of the edges that it sends; without derivatives.
+
+        Args:
+            rows: [S·G, P], of each block [R, G, W] rows.
+            groups: G.
+        """
+        if not self.n_edges:
+            return rows.new_zeros(self.n_nodes, groups, rows.shape[1])
+        base, stride, position = [], [], 0
+        for block in self.blocks:
+            slot = torch.arange(len(block.edges), device=rows.device)
+            base.append(position * groups + slot // block.width * (groups * block.width) + slot % block.width)
+            stride.append(torch.full_like(slot, block.width))
+            position += len(slot)
+        sent, group = self._sent(), torch.arange(groups, device=rows.device)[:, None]
+        index = torch.cat(base)[sent] + group * torch.cat(stride)[sent]  # [G, E]
+        starts = self.starts + group * self.n_edges
+        sums = torch.embedding_bag(rows, index.view(-1), starts.view(-1), False, 0)[0]
+        return sums.view(groups, self.n_nodes, -1).transpose(0, 1)
+
+    def _sent(self) -> Tensor:
+        """[E] slots of the edges that each node sends: the reverses of those that it receives, which stand in a row."""
+        return self.slots().index_select(0, self.graph.reverse)
 
 
 class _OfEdges(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Messages x_j ⊗ R(r_ij) Y(r̂_ij), summed over neighbours, by any tensor product that is channel-wise.
 
-A product is bilinear, so that it may come after the sum: moments Σ_j x_j Y_ijᵀ are gathered, one matrix product for each
-receiver, and the product turns them into features, once per node and not per edge. Nothing as large as edges × channels
+A product is bilinear, so that it may come after the sum: moments Σ_j x_j Y_ijᵀ are gathered, one matrix product for
+each receiver, and the product turns them into features, once per node and not per edge. Nothing as large as edges × channels
 × components is ever written. Where degrees are so high that moments are larger than that, the product is taken on every
 edge.
 """
@@ -20,6 +20,7 @@ from molgen.host.component import ComponentRef
 from molgen.interfaces import TensorProduct
 from molgen.neighbors import Graph
 from molgen.nn import Neighborhoods, from_mul_ir, gather_senders, sum_to_receivers, to_mul_ir
+from molgen_gaunt.encoder.moments import moments
 
 __all__ = ["Convolution", "Edges", "build_product"]
 
@@ -29,12 +30,12 @@ _MOST_MOMENTS: Final = 1024
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """What all layers share: the graph, its neighbourhoods, and of each edge harmonics and radial features."""
+    """What all layers share: the graph, its neighbourhoods, harmonics and radial features of the edge in each slot."""
 
     graph: Graph
     neighborhoods: Neighborhoods
-    harmonics: Tensor  # [E, (l_max + 1)²], with the envelope
-    radial: Tensor  # [E, H]
+    harmonics: Tensor  # [S, (l_max + 1)²], with the envelope, zero in empty slots
+    radial: Tensor  # [S, H]
 
 
 def build_product(ref: ComponentRef, channels: int, irreps: tuple[o3.Irreps, o3.Irreps, o3.Irreps]) -> TensorProduct:
@@ -93,7 +94,6 @@ class Convolution(nn.Module):
         self.irreps_filter = o3.Irreps.spherical_harmonics(l_filter)
         self.channels, self.groups = channels, groups
         self.product = build_product(product, channels, (irreps_in, self.irreps_filter, irreps_out))
-        moments = irreps_in.dim * self.irreps_filter.dim
         # every pair of components, in all channels at once
         first = torch.eye(irreps_in.dim).repeat_interleave(self.irreps_filter.dim, 0)
         second = torch.eye(self.irreps_filter.dim).repeat(irreps_in.dim, 1)
@@ -108,9 +108,11 @@ class Convolution(nn.Module):
                 where="aggregation",
                 remedy="set aggregation: auto or edges, or mode: channelwise of the product",
             )
-        by_moments = channelwise and (aggregation == "moments" or moments <= _MOST_MOMENTS)
+        by_moments = channelwise and (
+            aggregation == "moments" or irreps_in.dim * self.irreps_filter.dim <= _MOST_MOMENTS
+        )
         self.aggregation = "moments" if by_moments and aggregation != "edges" else "edges"
-        self.radial = nn.Parameter(torch.randn(groups, radial_channels, l_filter + 1) / radial_channels**0.5)
+        self.radial = nn.Parameter(torch.randn(groups, l_filter + 1, radial_channels) / radial_channels**0.5)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         """Of x [N, K_in, C]."""
@@ -123,25 +125,18 @@ class Convolution(nn.Module):
 
     def _by_moments(self, x: Tensor, edges: Edges) -> Tensor:
         n, width, channels = x.shape
-        share, size = channels // self.groups, len(self.of)
-        grouped = x.view(n, width, self.groups, share).permute(2, 0, 3, 1).reshape(self.groups, n, share * width)
-        radial = self.radial.index_select(2, self.of)  # [G, H, K_filter]
-        found = []
-        blocks = edges.neighborhoods.of_edges(torch.cat((edges.radial, edges.harmonics), dim=1))
-        for senders, block in zip(edges.neighborhoods.of_senders(grouped), blocks, strict=True):
-            features, harmonics = block.flatten(0, 1).split([edges.radial.shape[1], size], dim=1)  # [R·W, …]
-            filters = torch.matmul(features, radial) * harmonics  # [G, R·W, K_filter]
-            rows = senders.flatten(0, 1)  # [G·R, W, share · K_in]
-            sums = torch.bmm(rows.mT, filters.view(len(rows), rows.shape[1], size))
-            found.append(sums.view(self.groups, -1, sums[0].numel()))
-        moments = edges.neighborhoods.to_nodes(found).view(self.groups, n, share, width * size)
-        by_channel = moments.transpose(1, 2).reshape(channels, n, width * size)
+        share = channels // self.groups
+        grouped = x.transpose(1, 2).reshape(n, self.groups, share * width)
+        found = moments(grouped, edges.radial, edges.harmonics, self.radial, edges.neighborhoods)
+        by_channel = found.view(n, channels, -1).transpose(0, 1)  # [C, N, K_in · K_filter]
         return torch.bmm(by_channel, self.coupling()).permute(1, 2, 0)
 
     def _on_edges(self, x: Tensor, edges: Edges) -> Tensor:
         senders = gather_senders(edges.graph, to_mul_ir(x, self.irreps_in))  # [E, C · K_in]
-        radial = torch.einsum("eh,ghl->elg", edges.radial, self.radial).index_select(1, self.of)  # [E, K_filter, G]
-        filters = (radial * edges.harmonics[..., None]).repeat_interleave(self.channels // self.groups, 2)
+        slots = edges.neighborhoods.slots()
+        features, harmonics = (t.index_select(0, slots) for t in (edges.radial, edges.harmonics))  # [E, …]
+        radial = torch.einsum("eh,glh->elg", features, self.radial).index_select(1, self.of)  # [E, K_filter, G]
+        filters = (radial * harmonics[..., None]).repeat_interleave(self.channels // self.groups, 2)
         messages = self.product(senders, to_mul_ir(filters, self.irreps_filter))
         return from_mul_ir(sum_to_receivers(edges.graph, messages), self.irreps_out, self.channels)
 

@@ -7,6 +7,7 @@ products of Luo, Chen and Krishnapriyan 2024 (arXiv:2401.10216).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from molgen.errors import ConfigError
 from molgen.interfaces import EdgeSpec, Encoder, Features
-from molgen.neighbors import Graph
+from molgen.neighbors import Graph, safe_norm
 from molgen.nn import (
     EquivariantLinear,
     EquivariantNorm,
@@ -63,6 +64,8 @@ class GauntEncoder(Encoder):
     torch.Size([3, 32])
     """
 
+    spread: Tensor
+
     def __init__(
         self, config: GauntEncoderConfig, *, inputs: int, edge_inputs: int = 0, average_neighbors: float
     ) -> None:
@@ -80,6 +83,8 @@ class GauntEncoder(Encoder):
             envelope_exponent=config.envelope_exponent,
         )
         self.harmonics = SphericalHarmonics(config.l_max)
+        degrees = torch.tensor([l for l in range(config.l_max + 1) for _ in range(2 * l + 1)])
+        self.register_buffer("spread", nn.functional.one_hot(degrees).T.float(), persistent=False)  # [L, K]
         self.embed = nn.Linear(inputs, c)
         irreps, layers = o3.Irreps("0e"), []
         for _ in range(config.layers):
@@ -107,15 +112,24 @@ class GauntEncoder(Encoder):
         return Features(torch.cat(parts, dim=1).to(x.dtype))
 
     def _edges(self, graph: Graph, edge_scalars: Tensor | None) -> Edges:
-        lengths = graph.lengths[:, None]
+        hoods = Neighborhoods(graph)
+        slots = graph
+        if not hoods.full:
+            # from here on edges stand in their slots, where each layer wants them
+            vectors = torch.cat([block.flatten(0, 1) for block in hoods.of_edges(graph.vectors)])
+            slots = replace(graph, vectors=vectors, lengths=safe_norm(vectors))
+            if edge_scalars is not None:
+                edge_scalars = torch.cat([block.flatten(0, 1) for block in hoods.of_edges(edge_scalars)])
+        lengths = slots.lengths
         soft = lengths * torch.rsqrt(lengths.square() + _SOFT**2)
-        powers = torch.cat([soft**l for l in range(self.config.l_max + 1) for _ in range(2 * l + 1)], dim=1)
-        harmonics = self.harmonics(graph.vectors) * powers
-        envelope = self.radial.envelope(graph)
-        if envelope is not None:
-            harmonics = harmonics * envelope[:, None]
-        radial = self.radial.features(graph, edge_scalars).to(harmonics.dtype)
-        return Edges(graph, Neighborhoods(graph), harmonics, radial)
+        scale = self.radial.envelope(slots)
+        scale = torch.ones_like(lengths) if scale is None else scale
+        scales = [scale if hoods.full else scale * hoods.filled()]
+        for _ in range(self.config.l_max):
+            scales.append(scales[-1] * soft)
+        powers = torch.stack(scales, dim=1) @ self.spread.to(lengths.dtype)  # [S, K]
+        radial = self.radial.features(slots, edge_scalars).to(lengths.dtype)
+        return Edges(graph, hoods, self.harmonics(slots.vectors) * powers, radial)
 
 
 class _Layer(nn.Module):
