@@ -83,7 +83,7 @@ class Neighborhoods:
         largest = int(degrees.max()) if self.n_nodes else 0
         nodes = torch.arange(self.n_nodes, device=degrees.device)
         if self.n_nodes * largest - self.n_edges <= max(_FEW_SLOTS, int((_GROWTH - 1) * self.n_edges)):
-            return [self._block(nodes, degrees, largest)]
+            return [self._block(nodes, degrees, -(-largest // 8) * 8)]
         blocks, rest, width = [], degrees > 0, largest
         while bool(rest.any()):
             smaller = int(width / _GROWTH)
@@ -143,31 +143,13 @@ class Neighborhoods:
     def summed(self, blocks: Sequence[Tensor]) -> Tensor:
         """The transpose of `taken`: [G, N, P], each node's sum over the slots of the edges that it sends."""
         rows = torch.cat([block.flatten(1, 2) for block in blocks], 1) if len(blocks) > 1 else blocks[0].flatten(1, 2)
-        if not self.n_edges:
-            return rows.new_zeros(len(rows), self.n_nodes, rows.shape[2])
-        index = self._sent()
-        return torch.stack([torch.embedding_bag(group, index, self.starts, False, 0)[0] for group in rows])
+        return torch.stack([self.summed_slots(group.contiguous()) for group in rows])
 
-    def summed_slots(self, rows: Tensor, groups: int) -> Tensor:
-        """[N, G, P]: each node's sums over the slots of the edges that it sends; without derivatives.
-
-        Args:
-            rows: [S·G, P], of each block [R, G, W] rows.
-            groups: G.
-        """
+    def summed_slots(self, rows: Tensor) -> Tensor:
+        """[N, P]: each node's sum over rows [S, P] of the slots whose edges it sends; without derivatives."""
         if not self.n_edges:
-            return rows.new_zeros(self.n_nodes, groups, rows.shape[1])
-        base, stride, position = [], [], 0
-        for block in self.blocks:
-            slot = torch.arange(len(block.edges), device=rows.device)
-            base.append(position * groups + slot // block.width * (groups * block.width) + slot % block.width)
-            stride.append(torch.full_like(slot, block.width))
-            position += len(slot)
-        sent, group = self._sent(), torch.arange(groups, device=rows.device)[:, None]
-        index = torch.cat(base)[sent] + group * torch.cat(stride)[sent]  # [G, E]
-        starts = self.starts + group * self.n_edges
-        sums = torch.embedding_bag(rows, index.view(-1), starts.view(-1), False, 0)[0]
-        return sums.view(groups, self.n_nodes, -1).transpose(0, 1)
+            return rows.new_zeros(self.n_nodes, rows.shape[1])
+        return torch.embedding_bag(rows, self._sent(), self.starts, False, 0)[0]
 
     def _sent(self) -> Tensor:
         """[E] slots of the edges that each node sends: the reverses of those that it receives, which stand in a row."""

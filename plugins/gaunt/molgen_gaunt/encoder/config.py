@@ -16,7 +16,6 @@ __all__ = ["GauntEncoderConfig"]
 
 # products of this plugin, which have the options `weights` and `parity`
 _OWN: Final = ("gaunt", "clebsch-gordan")
-_GROUPS: Final = 8  # radial functions of a degree where there are channels for them
 
 
 class GauntEncoderConfig(BaseModel):
@@ -37,23 +36,14 @@ class GauntEncoderConfig(BaseModel):
         "gate", description="after the powers: a gate, SiLU at points of the sphere (s2), or none"
     )
     normalize: bool = Field(True, description="divide features by their root mean square before products")
-    radial_functions: int | None = Field(
-        None, ge=1, description="learned radial functions per degree, a divisor of channels; null for up to 8"
-    )
-    radial_basis: int = Field(8, ge=1, description="functions of the length that they are made of")
-    radial_channels: int = Field(64, ge=1, description="width of the network that makes them")
+    radial_basis: int = Field(8, ge=1, description="functions of the length")
+    radial_channels: int = Field(64, ge=1, description="width of the network of the radial functions")
     aggregation: Literal["auto", "moments", "edges"] = Field(
         "auto", description="sum over neighbours, then product (moments); product on every edge (edges); or the cheaper"
     )
     cutoff: float | None = Field(None, gt=0, description="Å; none for complete graphs")
     envelope_exponent: int = Field(6, ge=3, description="p of the polynomial envelope, with a cutoff")
     irreps_out: str | None = Field(None, description="of the output, like 128x0e + 16x1o; null for all hidden features")
-
-    @property
-    def groups(self) -> int:
-        """Radial functions of a degree, each for as many channels."""
-        fitting = (n for n in range(min(_GROUPS, self.channels), 0, -1) if self.channels % n == 0)
-        return self.radial_functions or next(fitting)
 
     @property
     def irreps_hidden(self) -> o3.Irreps:
@@ -92,14 +82,6 @@ class GauntEncoderConfig(BaseModel):
     def _on_the_sphere(cls, value: str, info: ValidationInfo) -> str:
         if value == "s2" and info.data.get("parity") == "full":
             raise ValueError("pseudotensors are no functions on the sphere; choose gate, or parity: even")
-        return value
-
-    @field_validator("radial_functions")
-    @classmethod
-    def _divides(cls, value: int | None, info: ValidationInfo) -> int | None:
-        channels = info.data.get("channels")
-        if value is not None and channels is not None and channels % value:
-            raise ValueError(f"{channels} channels can't be shared out among {value} radial functions")
         return value
 
     @field_validator("irreps_out")

@@ -1,9 +1,9 @@
 """Messages x_j ⊗ R(r_ij) Y(r̂_ij), summed over neighbours, by any tensor product that is channel-wise.
 
 A product is bilinear, so that it may come after the sum: moments Σ_j x_j Y_ijᵀ are gathered, one matrix product for
-each receiver, and the product turns them into features, once per node and not per edge. Nothing as large as edges × channels
-× components is ever written. Where degrees are so high that moments are larger than that, the product is taken on every
-edge.
+each receiver, and the product turns them into features, once per node and not per edge. Nothing as large as edges ×
+channels × components is ever written. Where degrees are so high that moments are larger than that, the product is taken
+on every edge.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def build_product(ref: ComponentRef, channels: int, irreps: tuple[o3.Irreps, o3.
 
 
 class Convolution(nn.Module):
-    """[N, K_out, C] of node features [N, K_in, C]: Σ_j x_j ⊗ Σ_l R_l(r_ij) Y_l(r̂_ij).
+    """[N, K_out, C] of node features [N, K_in, C]: Σ_j x_j ⊗ R(r_ij) Y(r̂_ij).
 
-    The channels are shared out among `groups`, each with its own radial functions R_l, which are linear in the radial
-    features of the edges.
+    Each channel has its own radial function R, linear in the radial features of the edges and the same for all degrees
+    of Y; the product's weights and the linear maps before and after make those of a degree.
 
     Args:
         product: of a config.
@@ -68,14 +68,12 @@ class Convolution(nn.Module):
         l_filter: highest degree of the harmonics.
         irreps_out: of one channel of the output.
         channels: C.
-        groups: a divisor of C.
         radial_channels: H.
         aggregation: see the config.
     """
 
     basis1: Tensor
     basis2: Tensor
-    of: Tensor
 
     def __init__(
         self,
@@ -85,22 +83,19 @@ class Convolution(nn.Module):
         irreps_out: o3.Irreps,
         *,
         channels: int,
-        groups: int,
         radial_channels: int,
         aggregation: Literal["auto", "moments", "edges"],
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
         self.irreps_filter = o3.Irreps.spherical_harmonics(l_filter)
-        self.channels, self.groups = channels, groups
+        self.channels = channels
         self.product = build_product(product, channels, (irreps_in, self.irreps_filter, irreps_out))
         # every pair of components, in all channels at once
         first = torch.eye(irreps_in.dim).repeat_interleave(self.irreps_filter.dim, 0)
         second = torch.eye(self.irreps_filter.dim).repeat(irreps_in.dim, 1)
         self.register_buffer("basis1", self._in_all_channels(first, irreps_in), persistent=False)
         self.register_buffer("basis2", self._in_all_channels(second, self.irreps_filter), persistent=False)
-        degree = torch.tensor([l for l in range(l_filter + 1) for _ in range(2 * l + 1)])
-        self.register_buffer("of", degree, persistent=False)
         channelwise = self._is_channelwise()
         if aggregation == "moments" and not channelwise:
             raise ConfigError(
@@ -112,7 +107,7 @@ class Convolution(nn.Module):
             aggregation == "moments" or irreps_in.dim * self.irreps_filter.dim <= _MOST_MOMENTS
         )
         self.aggregation = "moments" if by_moments and aggregation != "edges" else "edges"
-        self.radial = nn.Parameter(torch.randn(groups, l_filter + 1, radial_channels) / radial_channels**0.5)
+        self.radial = nn.Parameter(torch.randn(channels, radial_channels) / radial_channels**0.5)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         """Of x [N, K_in, C]."""
@@ -124,19 +119,16 @@ class Convolution(nn.Module):
         return from_mul_ir(rows, self.irreps_out, self.channels).permute(2, 0, 1)
 
     def _by_moments(self, x: Tensor, edges: Edges) -> Tensor:
-        n, width, channels = x.shape
-        share = channels // self.groups
-        grouped = x.transpose(1, 2).reshape(n, self.groups, share * width)
-        found = moments(grouped, edges.radial, edges.harmonics, self.radial, edges.neighborhoods)
-        by_channel = found.view(n, channels, -1).transpose(0, 1)  # [C, N, K_in · K_filter]
+        n, _, channels = x.shape
+        found = moments(x, edges.radial, edges.harmonics, self.radial, edges.neighborhoods)  # [N, K_in, C, K_filter]
+        by_channel = found.permute(2, 0, 1, 3).reshape(channels, n, -1)
         return torch.bmm(by_channel, self.coupling()).permute(1, 2, 0)
 
     def _on_edges(self, x: Tensor, edges: Edges) -> Tensor:
         senders = gather_senders(edges.graph, to_mul_ir(x, self.irreps_in))  # [E, C · K_in]
         slots = edges.neighborhoods.slots()
         features, harmonics = (t.index_select(0, slots) for t in (edges.radial, edges.harmonics))  # [E, …]
-        radial = torch.einsum("eh,glh->elg", features, self.radial).index_select(1, self.of)  # [E, K_filter, G]
-        filters = (radial * harmonics[..., None]).repeat_interleave(self.channels // self.groups, 2)
+        filters = (features @ self.radial.T)[:, None] * harmonics[..., None]  # [E, K_filter, C]
         messages = self.product(senders, to_mul_ir(filters, self.irreps_filter))
         return from_mul_ir(sum_to_receivers(edges.graph, messages), self.irreps_out, self.channels)
 

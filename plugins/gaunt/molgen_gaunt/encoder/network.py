@@ -151,7 +151,6 @@ class _Layer(nn.Module):
             config.l_max,
             gathered,
             channels=c,
-            groups=config.groups,
             radial_channels=config.radial_channels,
             aggregation=config.aggregation,
         )
