@@ -86,9 +86,7 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(
-    cases: Mapping[_Key, _Run], repeats: int, *, clock: Callable[[_Run], float] = timed
-) -> dict[_Key, Timing]:
+def in_turn(cases: Mapping[_Key, _Run], repeats: int, *, clock: Callable[[_Run], float] = timed) -> dict[_Key, Timing]:
     """Timings of every case: all of them once, then all of them again, so that a busy spell hits none alone.
 
     Args:

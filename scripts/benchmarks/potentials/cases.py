@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,33 @@ CUTOFF = 5.0  # Å
 _MOLECULE = "Nc1ncccc1OCc1ccccc1"  # 3-(benzyloxy)pyridin-2-amine, 27 atoms, the one of the data set 3BPA
 _WATER_VOLUME = 29.92  # Å³ of a molecule at 1 g/cm³
 _WATER = ((0.0, 0.0, 0.0), (0.9572, 0.0, 0.0), (-0.2400, 0.9266, 0.0))  # Å: O, H, H in the gas
+_OF_STRUCTURES = ("positions", "species", "batch", "n_atoms", "cell", "pbc")
 _SHIFT = 0.15  # Å, of molecules off their grid
+_TOUCHING = 1.3  # Å
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Args:
+        name: as it is printed, and of its file.
+        structures: made when they are needed.
+        calls: in a turn; of short ones several, and their median counts.
+    """
+
+    name: str
+    structures: Callable[[], molgen.Structures]
+    calls: int = 1
+
+    def write(self, folder: Path) -> None:
+        """The npz that the drivers read: the structures, and their edges within the cutoff."""
+        structures = self.structures()
+        graph = radius_graph(structures, CUTOFF)
+        arrays = {name: getattr(structures, name) for name in _OF_STRUCTURES}
+        arrays |= {name: getattr(graph, name) for name in ("senders", "receivers", "cell_shifts")}
+        arrays["elements"] = torch.tensor(ELEMENTS)
+        np.savez(folder / f"{self.name}.npz", **{name: array.numpy() for name, array in arrays.items()})
 
 
 def molecule(copies: int = 1) -> molgen.Structures:
@@ -35,37 +63,50 @@ def molecule(copies: int = 1) -> molgen.Structures:
 
 
 def water(molecules: int) -> molgen.Structures:
-    """A periodic cube of water at 1 g/cm³: molecules turned at random, near the points of a cubic grid.
+    """A periodic box of water at 1 g/cm³: molecules near the points of a cubic grid, turned at random.
 
     Where they don't fill the grid, the points that stay empty are chosen at random.
 
     >>> box = water(64)
-    >>> len(box.species), round(float(box.cell[0, 0, 0]), 2)
-    (192, 12.42)
+    >>> len(box.species), [round(length, 2) for length in box.cell[0].diagonal().tolist()]
+    (192, [12.42, 12.42, 12.42])
     """
     random = np.random.default_rng(0)
-    length = (molecules * _WATER_VOLUME) ** (1 / 3)
-    points = math.ceil(round(molecules ** (1 / 3), 9))  # along an edge
-    grid = np.stack(np.meshgrid(*3 * [np.arange(points)], indexing="ij"), axis=-1).reshape(-1, 3)
+    points = np.array(_grid(molecules))  # along each edge
+    spacing = (molecules * _WATER_VOLUME / points.prod()) ** (1 / 3)
+    grid = np.stack(np.meshgrid(*map(np.arange, points), indexing="ij"), axis=-1).reshape(-1, 3)
     chosen = grid[np.sort(random.permutation(len(grid))[:molecules])]
-    centres = chosen * length / points + random.uniform(-_SHIFT, _SHIFT, (molecules, 3))
-    positions = centres[:, None] + np.einsum("mij,aj->mai", _rotations(random, molecules), np.array(_WATER))
-    return molgen.Structures.build(
-        torch.tensor(positions.reshape(-1, 3), dtype=torch.float32),
-        [8, 1, 1] * molecules,
-        cell=length * torch.eye(3)[None],
-        pbc=[[True, True, True]],
-    )
+    centres = chosen * spacing + random.uniform(-_SHIFT, _SHIFT, (molecules, 3))
+    turns = _rotations(random, molecules)
+    while True:
+        positions = centres[:, None] + np.einsum("mij,aj->mai", turns, np.array(_WATER))
+        box = molgen.Structures.build(
+            torch.tensor(positions.reshape(-1, 3), dtype=torch.float32),
+            [8, 1, 1] * molecules,
+            cell=torch.diag(torch.tensor(points * spacing, dtype=torch.float32))[None],
+            pbc=[[True, True, True]],
+        )
+        touching = _touching(box)
+        if not len(touching):
+            return box
+        turns[touching] = _rotations(random, len(touching))
 
 
-def write(structures: molgen.Structures, path: Path) -> int:
-    """The npz that the drivers read, edges within the cutoff in it; the number of edges."""
-    graph = radius_graph(structures, CUTOFF)
-    arrays = {name: getattr(structures, name) for name in ("positions", "species", "batch", "n_atoms", "cell", "pbc")}
-    arrays |= {name: getattr(graph, name) for name in ("senders", "receivers", "cell_shifts")}
-    arrays["elements"] = torch.tensor(ELEMENTS)
-    np.savez(path, **{name: array.numpy() for name, array in arrays.items()})
-    return len(graph.senders)
+def _grid(molecules: int) -> tuple[int, int, int]:
+    """Points along the edges of the smallest grid, as near to a cube as can be, that has enough of them."""
+    n = 1
+    while True:
+        for edges in ((n, n, n), (n, n, n + 1), (n, n + 1, n + 1)):
+            if math.prod(edges) >= molecules:
+                return edges
+        n += 1
+
+
+def _touching(box: molgen.Structures) -> np.ndarray:
+    """Molecules that have an atom too near to one of another molecule."""
+    graph = radius_graph(box, _TOUCHING)
+    to, of = graph.receivers // len(_WATER), graph.senders // len(_WATER)
+    return to[to != of].unique().numpy()
 
 
 def _rotations(random: np.random.Generator, n: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 ANSWER = "answer: "  # begins a line that is one; packages print lines of their own
 
-_WARM_UP = 4  # calls; TorchScript looks at two before it compiles
+WARM_UP = 4  # calls; TorchScript looks at two before it compiles
 _JITTER = 0.01  # Å, of positions from call to call: too little for another list of neighbours
 _LEARNING_RATE = 1e-4
 
@@ -89,9 +89,7 @@ class Server:
         torch.set_num_threads(count)
         return {"versions": self._versions | {"torch": torch.__version__}}
 
-    def prepare(
-        self, key: str, network: dict[str, Any], case: str, training: bool, warm_up: int = _WARM_UP
-    ) -> dict[str, Any]:
+    def prepare(self, key: str, network: dict[str, Any], case: str, training: bool, warm_up: int) -> dict[str, Any]:
         """Builds a model for a case and calls it until it has settled."""
         batch = Batch.read(self._folder / f"{case}.npz")
         torch.manual_seed(0)
@@ -100,11 +98,6 @@ class Server:
         for _ in range(warm_up):
             self._runs[key]()
         return {"parameters": sum(parameter.numel() for parameter in made.module.parameters())}
-
-    def forget(self, key: str) -> dict[str, Any]:
-        """Frees what was prepared."""
-        del self._runs[key]
-        return {}
 
     def run(self, key: str, calls: int = 1) -> dict[str, Any]:
         """Seconds of a call, the median of some."""
@@ -117,7 +110,7 @@ class Server:
 
     def peak(self, network: dict[str, Any], small: str, case: str, steps: int = 3) -> dict[str, Any]:
         """Bytes by which training steps of a case raise the peak of a process that has trained on a small one."""
-        self.prepare("small", network, small, True)
+        self.prepare("small", network, small, True, WARM_UP)
         self.prepare("case", network, case, True, 0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
         before = _resident("VmRSS")

@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from potentials.serving import ANSWER
-
 from molgen.errors import MolgenError
+from potentials.serving import ANSWER
 
 _HERE = Path(__file__).parent
 # What `molgen.allocation.keep_freed_memory` asks of glibc in the programs of molgen; for timing everyone gets it.
@@ -36,6 +35,7 @@ class Worker:
     """
 
     def __init__(self, python: Path | str, driver: str, folder: Path, *, keep_freed_memory: bool = True) -> None:
+        self._told = python, driver, folder
         environment = dict(os.environ)
         if driver == "molgen_driver":  # the one that needs the harness
             paths = [str(_HERE.parent), environment.get("PYTHONPATH")]
@@ -76,12 +76,17 @@ class Worker:
             raise NoAnswerError(answer["error"])
         return answer
 
+    def again(self, *, keep_freed_memory: bool = True) -> Worker:
+        """A second process of the same driver."""
+        return Worker(*self._told, keep_freed_memory=keep_freed_memory)
+
     def close(self) -> None:
         """Ends the process."""
+        self._process.terminate()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
-        self._process.terminate()
+                with suppress(BrokenPipeError):
+                    pipe.close()
         self._process.wait()
         self._log.close()
 
@@ -97,10 +102,3 @@ class Worker:
         lines = [line.strip() for line in self._log if line.strip()]
         told = f": {lines[-1]}" if lines else ""
         return f"its process ended with {code}{told}"
-
-
-def ask_once(python: Path | str, driver: str, folder: Path, do: str, **command: Mapping[str, Any] | Any) -> dict:
-    """The answer of a process that does nothing else; memory is measured in such a one, at one thread."""
-    with Worker(python, driver, folder, keep_freed_memory=False) as worker:
-        worker.ask("threads", count=1)
-        return worker.ask(do, **command)
