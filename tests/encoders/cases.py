@@ -56,6 +56,9 @@ _TURNED = {"O3": 1e-10, "SO3": 1e-10, "approximate": 0.3}
 # what an option adds to the symmetry that the encoder claims whatever its options
 _ADDED = {("molgen-spherical-channels:escn", "reflections", True): "O3"}
 
+# what an option takes from it: the degrees that a nonlinearity makes beyond those of its grid
+_TURNED_WITH = {("molgen-gaunt:gaunt", "nonlinearity", "s2"): 1e-6}
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -65,6 +68,7 @@ class Case:
     config: Mapping[str, Any]
     capabilities: Capabilities
     symmetry: str
+    turned_error: float | None  # largest relative error of features of turned atoms, float64; None without symmetry
 
     @property
     def cutoff(self) -> float | None:
@@ -80,11 +84,6 @@ class Case:
     def force_error(self) -> float:
         """Largest relative error of forces, float64."""
         return _FORCES.get(self.use, _FORCES_ELSE)
-
-    @property
-    def turned_error(self) -> float | None:
-        """Largest relative error of features of turned atoms, float64; None where no symmetry is claimed."""
-        return _TURNED.get(self.symmetry)
 
     def __str__(self) -> str:
         shown = ",".join(f"{key}={value}" for key, value in self.config.items() if key not in _SMALL)
@@ -103,8 +102,15 @@ def _cases() -> list[Case]:
 
 def _case(resolved: Resolved, config: Mapping[str, Any]) -> Case:
     capabilities, options = resolved.component.capabilities, resolved.make_config(config)
-    added = (s for (use, key, value), s in _ADDED.items() if use == resolved.id and getattr(options, key) == value)
-    return Case(resolved.id, config, capabilities, next(added, capabilities.symmetry))
+
+    def by_option(table: Mapping[tuple[str, str, Any], Any], default: Any) -> Any:
+        found = (
+            each for (use, key, value), each in table.items() if use == resolved.id and getattr(options, key) == value
+        )
+        return next(found, default)
+
+    symmetry = by_option(_ADDED, capabilities.symmetry)
+    return Case(resolved.id, config, capabilities, symmetry, by_option(_TURNED_WITH, _TURNED.get(symmetry)))
 
 
 ALL = _cases()
