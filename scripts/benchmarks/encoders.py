@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish(
         "encoders",
         "\nin short: medians",
-        _summary(found) or [{"measured": "nothing"}],
+        _summary(found) or [{"measured": "above" if any(grown.values()) else "nothing"}],
         settings=settings | {"dtype": "float32", "versions": field.versions, "parameters": field.parameters},
         results={"figures": [one.as_dict() for one in found], **grown, "left_out": field.left_out},
         where=where | {"threads": " and ".join(map(str, arguments.threads))},
