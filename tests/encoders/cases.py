@@ -6,6 +6,7 @@ once with a cutoff. What it may do wrong is read from its capabilities; figures 
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ _TURNED = {"O3": 1e-10, "SO3": 1e-10, "approximate": 0.3}
 _ADDED = {("molgen-spherical-channels:escn", "reflections", True): "O3"}
 
 # what an option takes from it: the degrees that a nonlinearity makes beyond those of its grid
-_TURNED_WITH = {("molgen-gaunt:gaunt", "nonlinearity", "s2"): 1e-6}
+_TURNED_WITH = {("molgen-gaunt:gaunt", "nonlinearity", "s2"): 1e-5}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +137,7 @@ def encoder_of(case: Case, edge_inputs: int = 0) -> Encoder:
 def potential_of(case: Case) -> Any:
     """A minimal potential of the encoder, float64."""
     torch.manual_seed(2)
-    return scattered(EnergyModel(encoder_of(case), ELEMENTS, hidden=8).double())
+    return scattered(EnergyModel(copy.deepcopy(encoder_of(case)), ELEMENTS, hidden=8).double())
 
 
 def scattered(module: nn.Module) -> Any:

@@ -132,15 +132,34 @@ def test_unlike_degrees_stand_in_several_blocks_with_few_empty_slots() -> None:
     hoods, graph = Neighborhoods(GRAPHS["stars and hermits"]), GRAPHS["stars and hermits"]
     assert len(hoods.blocks) == 4  # degrees 70, 30, 2 and 1
     assert sum(len(block.edges) for block in hoods.blocks) <= 1.25 * len(graph.senders)
-    assert len(Neighborhoods(GRAPHS["dense"]).blocks) == 1
+    assert len(Neighborhoods(GRAPHS["neighbours"]).blocks) == 1
 
 
-def test_slots_of_complete_graphs_are_no_copy() -> None:
-    graph = GRAPHS["dense"]
+def test_slots_are_no_copy_where_edges_fill_them_all() -> None:
+    graph = complete_graph(atoms(9, 9))  # widths of single blocks are multiples of eight
     edges = torch.randn(len(graph.senders), 3)
     (block,) = Neighborhoods(graph).of_edges(edges)
-    assert block.shape == (8, 3, 3)
+    assert block.shape == (18, 8, 3)
     assert block.data_ptr() == edges.data_ptr()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_slots_that_edges_fill_are_told_from_empty_ones(name: str) -> None:
+    graph = GRAPHS[name]
+    hoods = Neighborhoods(graph)
+    ones = hoods.of_edges(torch.ones(len(graph.senders), 1, dtype=graph.lengths.dtype))
+    assert torch.equal(hoods.filled(), torch.cat([block.flatten() for block in ones]))
+    assert int(hoods.filled().sum()) == len(graph.senders)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_slots_are_summed_to_the_senders_of_their_edges(name: str) -> None:
+    graph = GRAPHS[name]
+    edges, _ = inputs(graph)
+    hoods = Neighborhoods(graph)
+    slots = torch.cat([block.flatten(0, 1) for block in hoods.of_edges(edges)]).detach()
+    expected = torch.zeros(graph.n_nodes, 3, dtype=torch.float64).index_add(0, graph.senders, edges.detach())
+    assert equal(hoods.summed_slots(slots), expected)
 
 
 @pytest.mark.parametrize("counts", [(3, 3), (2, 5, 1), (70, 2)])

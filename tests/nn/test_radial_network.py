@@ -88,6 +88,23 @@ def test_derivatives_are_right_to_second_order_in_lengths_and_scalars(cutoff: fl
     assert torch.autograd.gradgradcheck(lambda r, s: network(pairs(r), s), (r, scalars))
 
 
+@pytest.mark.parametrize("cutoff", [None, CUTOFF])
+def test_its_output_is_a_linear_map_of_its_features_times_the_envelope(cutoff: float | None) -> None:
+    network, graph = make(cutoff), pairs(torch.tensor([0.7, 2.9, 3.1], dtype=torch.float64))
+    envelope = network.envelope(graph)
+    assert (envelope is None) == (cutoff is None)
+    expected = network.last(network.features(graph))
+    expected = expected if envelope is None else expected * envelope[:, None]
+    assert torch.allclose(network(graph), expected, rtol=1e-12, atol=0)
+
+
+def test_features_alone_need_no_outputs() -> None:
+    network, graph = RadialNetwork(CUTOFF, 6, 0, 8, 0), pairs(torch.tensor([1.0]))
+    assert network.features(graph).shape == (2, 8)
+    with pytest.raises(ConfigError, match="features"):
+        network(graph)
+
+
 def test_its_output_has_the_dtype_of_the_lengths() -> None:
     assert make(CUTOFF).float()(pairs(torch.tensor([1.0]))).dtype == torch.float32
     assert make(None)(pairs(torch.tensor([1.0], dtype=torch.float64))).shape == (2, 5)
