@@ -15,6 +15,6 @@ class EGNNConfig(BaseModel):
     edge_channels: int = Field(0, ge=0, description="invariant pair features that it returns; 0 for none")
     attention: bool = Field(True, description="gate each message by a sigmoid of it (eq. 8)")
     update_positions: bool = Field(True, description="let each layer see the positions that the layers before moved")
-    cutoff: float | None = Field(None, gt=0, description="Å; none for complete graphs")
+    cutoff: float | None = Field(None, gt=0, allow_inf_nan=False, description="Å; none for complete graphs")
     envelope_exponent: int = Field(6, ge=3, description="p of the polynomial envelope, with a cutoff")
     radial_channels: int = Field(16, ge=1, description="radial functions of the lengths, with a cutoff")

@@ -5,21 +5,15 @@ from __future__ import annotations
 import torch
 from e3nn import o3
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from molgen.errors import ConfigError
 from molgen.interfaces import EdgeSpec, Encoder, Features
-from molgen.neighbors import Graph, safe_norm
-from molgen.nn import (
-    BesselBasis,
-    add_receivers,
-    gather_receivers,
-    gather_senders,
-    polynomial_envelope,
-    sum_to_receivers,
-    weighted_sum_to_receivers,
-)
+from molgen.neighbors import Graph
+from molgen.nn import BesselBasis, polynomial_envelope
+from molgen_egnn.chunked import chunked_message_sums
+from molgen_egnn.chunks import Chunks
 from molgen_egnn.config import EGNNConfig
+from molgen_egnn.messages import EdgeMaps, message_sums
 
 __all__ = ["EGNN", "build"]
 
@@ -72,16 +66,26 @@ class EGNN(Encoder):
             radial = self.radial(graph.lengths) * envelope[:, None]
             edge_scalars = radial if edge_scalars is None else torch.cat((edge_scalars, radial), dim=1)
         h = self.embed(node_scalars)  # [N, C]
-        moved = graph.vectors.new_zeros(graph.n_nodes, 3)  # total displacement Δ, in the unit of the vectors
-        messages = h.new_zeros(len(graph.senders), self.config.channels)
+        moved = None  # total displacement Δ [N, 3], in the unit of the vectors; zero at first
+        chunks = Chunks(graph, self.config.channels, h) if _can_chunk(graph, h) else None
+        messages = None
         for number, layer in enumerate(self.layers):
-            if number:
+            if moved is not None:
                 h, moved = graph.exchange(h), graph.exchange(moved)
-            h, moved, messages = layer(graph, h, moved, edge_scalars, envelope)
+            if self.edge_channels and number == len(self.layers) - 1:
+                chunks = None  # the read-out of pairs needs the messages themselves
+            h, moved, messages = layer(graph, h, moved, edge_scalars, envelope, chunks)
         # e3nn writes l = 1 as (x, y, z)
         nodes = torch.cat((self.norm(h).to(moved.dtype), moved), dim=1)
-        edges = self.pair(messages + messages.index_select(0, graph.reverse)) if self.edge_channels else None
-        return Features(nodes, edges)
+        if not self.edge_channels or messages is None:
+            return Features(nodes)
+        return Features(nodes, self.pair(messages + messages.index_select(0, graph.reverse)))
+
+
+def _can_chunk(graph: Graph, h: Tensor) -> bool:
+    """Whether the sums may go chunk by chunk: not where one kernel per edge tensor is what runs best."""
+    same = h.dtype == graph.vectors.dtype and h.dtype in (torch.float32, torch.float64)
+    return same and h.device.type == "cpu" and not graph.dense and not torch.is_autocast_enabled("cpu")
 
 
 class _Layer(nn.Module):
@@ -101,23 +105,24 @@ class _Layer(nn.Module):
         nn.init.normal_(self.weights.weight, std=1e-3)  # starts near the identity, as the authors' code does
 
     def forward(
-        self, graph: Graph, h: Tensor, moved: Tensor, edge_scalars: Tensor | None, envelope: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        vectors, lengths = graph.vectors, graph.lengths
-        if self.update_positions:
-            vectors = vectors + gather_senders(graph, moved) - gather_receivers(graph, moved)
-            lengths = safe_norm(vectors)
-        squares = lengths.square()[:, None]
-        pair = squares if edge_scalars is None else torch.cat((squares, edge_scalars), dim=1)
-        receiver, sender = self.from_nodes(self.norm(h)).chunk(2, dim=1)
-        edge = self.from_edges(pair) + gather_senders(graph, sender.contiguous())
-        m = F.silu(self.message(F.silu(add_receivers(graph, edge, receiver))))  # [E, C]
-        weights = self.weights(m).to(vectors.dtype)  # [E, 1 or 2]
+        self,
+        graph: Graph,
+        h: Tensor,
+        moved: Tensor | None,
+        edge_scalars: Tensor | None,
+        envelope: Tensor | None,
+        chunks: Chunks | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        nodes = self.from_nodes(self.norm(h))  # [N, 2C]
         scale = 1.0 / self.average_neighbors if envelope is None else envelope / self.average_neighbors
-        gate = torch.sigmoid(weights[:, 1]) if weights.shape[1] == 2 else torch.ones_like(lengths)
-        total = weighted_sum_to_receivers(graph, (gate * scale).to(m.dtype), m)  # Σ_j e_ij m_ij, [N, C]
-        # normalised differences: r / (|r| + 1)
-        step = weights[:, :1] * (vectors / (lengths + 1.0)[:, None])
-        moved = moved - sum_to_receivers(graph, step * (scale if envelope is None else scale[:, None]))
+        maps = EdgeMaps(
+            self.from_edges.weight, self.message.weight, self.message.bias, self.weights.weight, self.weights.bias
+        )
+        since = moved if self.update_positions else None
+        messages = None
+        if chunks is None:
+            total, shift, messages = message_sums(graph, graph.vectors, since, edge_scalars, nodes, scale, maps)
+        else:
+            total, shift = chunked_message_sums(graph, chunks, graph.vectors, since, edge_scalars, nodes, scale, maps)
         h = h + self.update(torch.cat((h, total), dim=1))
-        return h, moved, m
+        return h, -shift if moved is None else moved - shift, messages
