@@ -71,7 +71,8 @@ class EquivariantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of x [..., K, inputs]."""
-        rows = x.reshape(-1, *x.shape[-2:]).transpose(0, 1)  # [K, N, C]
+        # channels side by side, as batches of matrix products want them
+        rows = x.contiguous().reshape(-1, *x.shape[-2:]).transpose(0, 1)  # [K, N, C]
         weight = self.weight.index_select(0, self.of)  # [K, inputs, outputs]
         if self.bias is None or self.scalar is None:
             out = torch.bmm(rows, weight)

@@ -83,7 +83,7 @@ class Neighborhoods:
         largest = int(degrees.max()) if self.n_nodes else 0
         nodes = torch.arange(self.n_nodes, device=degrees.device)
         if self.n_nodes * largest - self.n_edges <= max(_FEW_SLOTS, int((_GROWTH - 1) * self.n_edges)):
-            return [self._block(nodes, degrees, -(-largest // 8) * 8)]
+            return [self._block(nodes, degrees, largest)]
         blocks, rest, width = [], degrees > 0, largest
         while bool(rest.any()):
             smaller = int(width / _GROWTH)

@@ -41,7 +41,7 @@ class GauntEncoderConfig(BaseModel):
     aggregation: Literal["auto", "moments", "edges"] = Field(
         "auto", description="sum over neighbours, then product (moments); product on every edge (edges); or the cheaper"
     )
-    cutoff: float | None = Field(None, gt=0, description="Å; none for complete graphs")
+    cutoff: float | None = Field(None, gt=0, allow_inf_nan=False, description="Å; none for complete graphs")
     envelope_exponent: int = Field(6, ge=3, description="p of the polynomial envelope, with a cutoff")
     irreps_out: str | None = Field(None, description="of the output, like 128x0e + 16x1o; null for all hidden features")
 

@@ -90,6 +90,7 @@ class Convolution(nn.Module):
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
         self.irreps_filter = o3.Irreps.spherical_harmonics(l_filter)
         self.channels = channels
+        self._kept: tuple[object, Tensor] | None = None
         self.product = build_product(product, channels, (irreps_in, self.irreps_filter, irreps_out))
         # every pair of components, in all channels at once
         first = torch.eye(irreps_in.dim).repeat_interleave(self.irreps_filter.dim, 0)
@@ -114,7 +115,20 @@ class Convolution(nn.Module):
         return self._by_moments(x, edges) if self.aggregation == "moments" else self._on_edges(x, edges)
 
     def coupling(self) -> Tensor:
-        """[C, K_in · K_filter, K_out]: the product, channel by channel, as a matrix."""
+        """[C, K_in · K_filter, K_out]: the product, channel by channel, as a matrix.
+
+        Kept from call to call while no weight of the product asks for a gradient and none was written to.
+        """
+        weights = list(self.product.parameters())
+        if torch.compiler.is_compiling() or any(weight.requires_grad for weight in weights):
+            self._kept = None
+            return self._coupling()
+        state = (self.basis1.dtype, self.basis1.device, [(weight.data_ptr(), weight._version) for weight in weights])
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, self._coupling().contiguous()
+        return self._kept[1]
+
+    def _coupling(self) -> Tensor:
         rows = self.product(self.basis1, self.basis2)
         return from_mul_ir(rows, self.irreps_out, self.channels).permute(2, 0, 1)
 
