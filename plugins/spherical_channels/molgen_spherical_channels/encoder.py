@@ -86,12 +86,13 @@ class SphericalChannels(Encoder):
         self.edges = EdgeSpec("complete") if config.cutoff is None else EdgeSpec("radius", config.cutoff, periodic=True)
         self.embed = nn.Linear(inputs, config.channels)
         self.rotations = FrameRotations(config.l_max, config.orders, frames)
+        self.radial_sizes = [message.radial for message in messages]
         self.radial = RadialNetwork(
             config.cutoff,
             config.radial_channels,
             edge_inputs,
             config.hidden_channels,
-            sum(message.radial for message in messages),
+            sum(self.radial_sizes),
             envelope_exponent=config.envelope_exponent,
         )
         keep_variance(self.radial.network, first=_OF_RADIAL_BASES)
@@ -107,7 +108,7 @@ class SphericalChannels(Encoder):
         with torch.autocast(graph.vectors.device.type, enabled=False):
             rotations = [self.rotations(block.flatten(0, 1)) for block in hoods.of_edges(graph.vectors)]
         radial = [
-            block.flatten(0, 1).split([layer.message.radial for layer in self.layers], dim=1)
+            block.flatten(0, 1).split(self.radial_sizes, dim=1)
             for block in hoods.of_edges(self.radial(graph, edge_scalars))
         ]
         x = self.embed(node_scalars).to(graph.vectors.dtype)[:, None]  # [N, 1, C]: scalars
@@ -147,11 +148,12 @@ class _Layer(nn.Module):
             hoods.blocks, rotations, radial, hoods.of_senders(sender.flatten(1)[None]), strict=True
         ):
             count, width = len(block.receivers), block.width
-            own = receiver.index_select(0, block.receivers).flatten(1)
-            pair = (gathered[0] + own[:, None]).view(count * width, components, c)  # [S, K, C], S = R·W slots
-            features = _turned(turn, pair) if self.l_in else pair
+            own = receiver.index_select(0, block.receivers).flatten(1)  # [R, K·C]
+            pair = (gathered.squeeze(0) + own[:, None]).view(count * width, components, c)
+            features = _turned(turn, pair) if self.l_in else pair  # [S, M, C], S = R·W slots
             y = self.message(features.flatten(1), functions).to(x.dtype)  # [S, M·C], zero in empty slots
-            rows = turn[:, : self.rows].reshape(count, width * self.rows, turn.shape[2])
+            rows = turn if self.rows == turn.shape[1] else turn[:, : self.rows]
+            rows = rows.reshape(count, width * self.rows, turn.shape[2])
             received.append(_turned(rows.mT, y.view(count, width * self.rows, c))[None])  # Σ_j D_jᵀ y_j, [1, R, K, C]
         total = hoods.to_nodes(received)[0] / self.average_neighbors  # [N, K, C]
         if not self.l_in:

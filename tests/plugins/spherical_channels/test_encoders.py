@@ -268,7 +268,7 @@ def test_a_few_steps_on_energies_and_forces_reduce_their_error(
     structures = Structures.build(torch.cat([points(4, seed) for seed in range(4)]), [6] * 16, n_atoms=[4] * 4)
     graph = graph_of(encoder, structures)
     targets = spring_energy_and_forces(graph, structures)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *read.parameters()], lr=2e-2)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *read.parameters()], lr=3e-3)
     losses = []
     for _ in range(30):
         x = structures.positions.clone().requires_grad_()

@@ -9,8 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from molgen_spherical_channels.escn import SO2Linear
-from molgen_spherical_channels.frames import frame_order, roll_matrices
 from torch import Tensor
 
 from molgen.structures import Structures
@@ -69,22 +67,6 @@ def test_only_complex_products_tell_mirror_images_apart(make: Callable, evaluate
 
     assert difference(True) < EXACT
     assert difference(False) > 1e-4
-
-
-@settings(max_examples=10)
-@given(data=st.data(), reflections=st.booleans())
-def test_its_linear_map_commutes_with_turns_about_the_axis(data: st.DataObject, reflections: bool) -> None:
-    torch.manual_seed(data.draw(st.integers(0, 1000)))
-    l_max, m_max, c = 3, 2, 2
-    sizes = [c * (l_max + 1 - m) for m in range(m_max + 1)]
-    linear = SO2Linear(sizes, sizes, bias=True, reflections=reflections).double()
-    x = torch.randn(5, len(frame_order(l_max, m_max)), c, dtype=torch.float64)
-    turn = roll_matrices(l_max, m_max, 7)[3]
-
-    def of(features: Tensor) -> Tensor:
-        return torch.cat(linear(features.flatten(1)), dim=1).view_as(x)
-
-    assert (of(turn @ x) - turn @ of(x)).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("pole", [1.0, -1.0])

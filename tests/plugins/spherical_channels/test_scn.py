@@ -25,8 +25,10 @@ def error(make: Callable, evaluate: Callable, points: Callable, orthogonal: Call
 
     def measured(**options: object) -> float:
         encoder, x = make("scn", **options), points(6)
-        before = evaluate(encoder, x)
-        errors = [evaluate(encoder, x @ (q := orthogonal(2 * s)).T) - turn_features(encoder, before, q) for s in (1, 2)]
+        before = evaluate(encoder, x).detach()
+        errors = []
+        for q in (orthogonal(2), orthogonal(4)):
+            errors.append(evaluate(encoder, x @ q.T).detach() - turn_features(encoder, before, q))
         return float(torch.stack(errors).square().mean().sqrt() / before.square().mean().sqrt())
 
     return measured
@@ -130,3 +132,12 @@ def test_forces_are_finite_at_the_pole(tilt: float, make: Callable, evaluate: Ca
     x = torch.tensor([[0, 0, 0], [tilt, -1.2, 0], [0.9, 0.3, 0.5]], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(energy(evaluate(make("scn"), x)), x)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("taps", [1, 2, 3, 4])
+def test_taps_leave_only_harmonics_of_their_own_multiples(taps: int, make: Callable, evaluate: Callable) -> None:
+    # at the pole the frame rolls twice as fast as the edge comes around
+    energies = around_the_pole(make("scn", taps=taps), evaluate, tilt=1e-10)[:6]
+    found = torch.fft.rfft(energies).abs()[1:] / len(energies)  # orders 1, 2, 3 of the roll
+    for order, amplitude in enumerate(found.tolist(), start=1):
+        assert (amplitude > 1e-7) == (order % taps == 0 or (6 - order) % taps == 0)
