@@ -9,7 +9,7 @@ on every edge.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from e3nn import o3
@@ -135,8 +135,8 @@ class Convolution(nn.Module):
     def _by_moments(self, x: Tensor, edges: Edges) -> Tensor:
         n, _, channels = x.shape
         found = moments(x, edges.radial, edges.harmonics, self.radial, edges.neighborhoods)  # [N, K_in, C, K_filter]
-        by_channel = found.permute(2, 0, 1, 3).reshape(channels, n, -1)
-        return torch.bmm(by_channel, self.coupling()).permute(1, 2, 0)
+        by_channel = found.permute(2, 0, 1, 3).reshape(channels, n, -1)  # [C, N, K_in · K_filter]
+        return _ChannelsLast.apply(torch.bmm(by_channel, self.coupling()))
 
     def _on_edges(self, x: Tensor, edges: Edges) -> Tensor:
         senders = gather_senders(edges.graph, to_mul_ir(x, self.irreps_in))  # [E, C · K_in]
@@ -157,6 +157,30 @@ class Convolution(nn.Module):
         with torch.no_grad():
             out = self.product(to_mul_ir(sides[0], self.irreps_in), to_mul_ir(sides[1], self.irreps_filter))
         return not from_mul_ir(out, self.irreps_out, self.channels)[..., 1:].any()
+
+
+class _ChannelsLast(torch.autograd.Function):
+    """[N, K, C] of [C, N, K], in memory too, both ways: batches of matrix products are slow across strides."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.permute(1, 2, 0).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _ChannelsFirst.apply(grads[0])
+
+
+class _ChannelsFirst(torch.autograd.Function):
+    """The inverse of `_ChannelsLast`, which is its transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.permute(2, 0, 1).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _ChannelsLast.apply(grads[0])
 
 
 def _copies(irreps: o3.Irreps, channels: int) -> o3.Irreps:

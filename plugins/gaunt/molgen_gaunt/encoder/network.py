@@ -98,20 +98,6 @@ class GauntEncoder(Encoder):
 
     def forward(self, graph: Graph, node_scalars: Tensor, edge_scalars: Tensor | None = None) -> Features:
         """Nodes [N, irreps_out.dim], no edges."""
-        edges = self._edges(graph, edge_scalars)
-        x = self.embed(node_scalars).to(graph.vectors.dtype)[:, None]  # [N, 1, C]
-        for number, layer in enumerate(self.layers):
-            if number:
-                x = graph.exchange(x)
-            x = layer(x, node_scalars, edges)
-        there = dict(zip((ir for _, ir in self.irreps_hidden), self.irreps_hidden.slices(), strict=True))
-        parts = [
-            (x[:, there[ir]] @ weight).transpose(1, 2).flatten(1)
-            for (_, ir), weight in zip(self.irreps_out, self.read_outs, strict=True)
-        ]
-        return Features(torch.cat(parts, dim=1).to(x.dtype))
-
-    def _edges(self, graph: Graph, edge_scalars: Tensor | None) -> Edges:
         hoods = Neighborhoods(graph)
         slots = graph
         if not hoods.full:
@@ -120,6 +106,28 @@ class GauntEncoder(Encoder):
             slots = replace(graph, vectors=vectors, lengths=safe_norm(vectors))
             if edge_scalars is not None:
                 edge_scalars = torch.cat([block.flatten(0, 1) for block in hoods.of_edges(edge_scalars)])
+        # invariants may be rounded by autocast; what turns with the molecule may not
+        radial = self.radial.features(slots, edge_scalars)
+        with torch.autocast(graph.vectors.device.type, enabled=False):
+            dtype = graph.vectors.dtype
+            edges = Edges(graph, hoods, self._harmonics(slots, hoods), radial.to(dtype))
+            return Features(self._nodes(node_scalars.to(dtype), edges))
+
+    def _nodes(self, node_scalars: Tensor, edges: Edges) -> Tensor:
+        x = self.embed(node_scalars)[:, None]  # [N, 1, C]
+        for number, layer in enumerate(self.layers):
+            if number:
+                x = edges.graph.exchange(x)
+            x = layer(x, node_scalars, edges)
+        there = dict(zip((ir for _, ir in self.irreps_hidden), self.irreps_hidden.slices(), strict=True))
+        parts = [
+            (x[:, there[ir]].flatten(0, 1) @ weight).unflatten(0, (-1, ir.dim)).transpose(1, 2).flatten(1)
+            for (_, ir), weight in zip(self.irreps_out, self.read_outs, strict=True)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _harmonics(self, slots: Graph, hoods: Neighborhoods) -> Tensor:
+        """[S, K] with the envelope; zero in empty slots."""
         lengths = slots.lengths
         soft = lengths * torch.rsqrt(lengths.square() + _SOFT**2)
         scale = self.radial.envelope(slots)
@@ -128,8 +136,8 @@ class GauntEncoder(Encoder):
         for _ in range(self.config.l_max):
             scales.append(scales[-1] * soft)
         powers = torch.stack(scales, dim=1) @ self.spread.to(lengths.dtype)  # [S, K]
-        radial = self.radial.features(slots, edge_scalars).to(lengths.dtype)
-        return Edges(graph, hoods, self.harmonics(slots.vectors) * powers, radial)
+        values: Tensor = self.harmonics(slots.vectors)
+        return values * powers
 
 
 class _Layer(nn.Module):
