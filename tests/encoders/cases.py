@@ -68,13 +68,9 @@ class Case:
     use: str
     config: Mapping[str, Any]
     capabilities: Capabilities
+    cutoff: float | None  # Å, None for complete graphs
     symmetry: str
     turned_error: float | None  # largest relative error of features of turned atoms, float64; None without symmetry
-
-    @property
-    def cutoff(self) -> float | None:
-        """Å, or None for complete graphs."""
-        return self.config.get("cutoff")
 
     @property
     def exact(self) -> bool:
@@ -87,7 +83,7 @@ class Case:
         return _FORCES.get(self.use, _FORCES_ELSE)
 
     def __str__(self) -> str:
-        shown = ",".join(f"{key}={value}" for key, value in self.config.items() if key not in _SMALL)
+        shown = ",".join(f"{key}={value}" for key, value in self.config.items() if value != _SMALL.get(key))
         return f"{self.use.partition(':')[2]}[{shown}]"
 
 
@@ -111,7 +107,8 @@ def _case(resolved: Resolved, config: Mapping[str, Any]) -> Case:
         return next(found, default)
 
     symmetry = by_option(_ADDED, capabilities.symmetry)
-    return Case(resolved.id, config, capabilities, symmetry, by_option(_TURNED_WITH, _TURNED.get(symmetry)))
+    turned = by_option(_TURNED_WITH, _TURNED.get(symmetry))
+    return Case(resolved.id, config, capabilities, getattr(options, "cutoff", None), symmetry, turned)
 
 
 ALL = _cases()

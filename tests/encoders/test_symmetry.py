@@ -35,8 +35,9 @@ def test_outputs_have_the_shapes_that_the_encoder_states(case: Case) -> None:
         assert features.edges.shape == (len(graph_of(case, structures).senders), encoder.edge_channels)
     else:
         assert features.edges is None
-    assert (encoder.edges.kind == "radius") == (case.cutoff is not None)
+    assert encoder.edges.kind in ("any", "complete" if case.cutoff is None else "radius")
     assert encoder.edges.cutoff == case.cutoff
+    assert encoder.edges.periodic == (case.cutoff is not None and case.capabilities.periodic)
     claimed = case.capabilities.l_max
     assert claimed is None or encoder.irreps_out.lmax <= claimed
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from encoders.cases import ELEMENTS, FIRST, FIRST_LOCAL, Case
+from encoders.cases import ALL, ELEMENTS, FIRST, FIRST_LOCAL, Case
 from encoders.energy import build_energy_model
 from encoders.geometry import molecule
 from safetensors import safe_open
@@ -157,4 +157,4 @@ def _learned(case: Case) -> tuple[Any, tuple[list[Tensor], dict[str, Tensor], di
 
 def test_every_installed_encoder_is_among_those_that_are_tested() -> None:
     installed = {resolved.id for resolved in registry().components("encoder")}
-    assert {case.use for case in FIRST} == installed
+    assert {case.use for case in ALL} == installed
