@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from molgen.nn import EquivariantLinear, EquivariantNorm, Gate, edge_frames, spherical_irreps
 from molgen_spherical_channels.config import ESCNConfig
 from molgen_spherical_channels.encoder import SILU_GAIN, Message, SphericalChannels
-from molgen_spherical_channels.so2 import SO2Gate, SO2Linear
+from molgen_spherical_channels.so2 import SO2Linear, gated
 
 __all__ = ["ESCN", "build"]
 
@@ -68,12 +69,10 @@ class _SO2Message(Message):
         self.read = SO2Linear(
             [c] if first else sizes, [h * (m + 1), *further], bias=True, reflections=config.reflections
         )
-        self.gate = SO2Gate(m, h)
         self.write = SO2Linear([h, *further], sizes, bias=False, reflections=config.reflections, gain=SILU_GAIN)
 
     def forward(self, features: Tensor, radial: Tensor) -> Tensor:
-        found: Tensor = self.write(self.gate(self.read(features), radial))
-        return found
+        return torch.cat(self.write(gated(self.read(features), radial)), dim=1)
 
 
 class _Update(nn.Module):
