@@ -11,6 +11,9 @@ from molgen.errors import ConfigError
 
 __all__ = ["BesselBasis", "ExponentialBasis", "LogarithmicBasis", "polynomial_envelope"]
 
+# of the cutoff: below it sin(kπx)/x is kπ to rounding, and differences of 1/x would be rounding alone
+_SMALLEST = 1e-6
+
 
 def polynomial_envelope(lengths: Tensor, cutoff: float, p: int = 6) -> Tensor:
     """[...] smooth cut-off, 1 at zero and 0 at and beyond `cutoff`, twice continuously differentiable there.
@@ -22,7 +25,7 @@ def polynomial_envelope(lengths: Tensor, cutoff: float, p: int = 6) -> Tensor:
     """
     x = lengths / cutoff
     a, b, c = (p + 1) * (p + 2) / 2, p * (p + 2), p * (p + 1) / 2
-    value = 1 - a * x**p + b * x ** (p + 1) - c * x ** (p + 2)
+    value = 1 - x**p * (a - x * (b - c * x))
     return torch.where(x < 1, value, torch.zeros_like(value))
 
 
@@ -38,12 +41,14 @@ class BesselBasis(nn.Module):
         self.size, self.cutoff = size, cutoff
         self.register_buffer("k", torch.arange(1, size + 1, dtype=torch.float64), persistent=False)
 
-    def forward(self, lengths: Tensor) -> Tensor:
-        """Of lengths [...] in Å."""
+    def forward(self, lengths: Tensor, envelope: Tensor | None = None) -> Tensor:
+        """Of lengths [...] in Å; times an envelope [...], which costs less here than afterwards."""
         k = self.k.to(lengths.dtype)
-        x = lengths[..., None] / self.cutoff
-        # sin(kπx)/x = kπ sinc(kx)
-        return math.sqrt(2 / self.cutoff) / self.cutoff * math.pi * k * torch.sinc(k * x)
+        x = (lengths / self.cutoff).clamp_min(_SMALLEST)
+        factor = math.sqrt(2 / self.cutoff) / self.cutoff / x
+        if envelope is not None:
+            factor = factor * envelope
+        return torch.sin((math.pi * x)[..., None] * k) * factor[..., None]
 
 
 class ExponentialBasis(nn.Module):

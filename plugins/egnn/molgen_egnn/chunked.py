@@ -77,16 +77,21 @@ class _Geometry:
         self.kappa = (self.lengths + 1).reciprocal_()
         self.scale = inputs.scale
         self.reach = self.scale * self.kappa
+        self.kept: dict[int, list[Tensor]] = {}  # of chunks, by their first edge: a, u, z, m
 
 
-def _messages(chunk: Chunk, pair: Tensor, nodes: Tensor, maps: EdgeMaps) -> tuple[Tensor, ...]:
-    """a, u, z, m [e, C] of a chunk, in its scratch memory; the fifth piece of that is free."""
-    a, u, z, m, _ = chunk.scratch
-    of_ends(chunk, nodes, a, u).addmm_(pair[chunk.edges], maps.first.t())
+def _messages(chunk: Chunk, edge: _Geometry, nodes: Tensor, maps: EdgeMaps, *, keep: bool = False) -> list[Tensor]:
+    """a, u, z, m [e, C] of a chunk, kept or in its scratch memory, the fifth piece of which is free."""
+    if chunk.edges.start in edge.kept:
+        return edge.kept[chunk.edges.start]
+    a, u, z, m = memory = [torch.empty_like(x) if keep else x for x in chunk.scratch[:4]]
+    of_ends(chunk, nodes, a, u).addmm_(edge.pair[chunk.edges], maps.first.t())
     _silu.out(a, out=u)
     torch.addmm(maps.bias, u, maps.second.t(), out=z)
     _silu.out(z, out=m)
-    return a, u, z, m
+    if keep:
+        edge.kept[chunk.edges.start] = memory
+    return memory
 
 
 class _Sums(torch.autograd.Function):
@@ -97,7 +102,7 @@ class _Sums(torch.autograd.Function):
         total = inputs.nodes.new_zeros(graph.n_nodes, inputs.nodes.shape[1] // 2)  # zero where there are no edges
         q = inputs.vectors.new_empty(len(maps.heads), len(edge.r))  # [1 or 2, E]
         for chunk in chunks.parts:
-            m = _messages(chunk, edge.pair, inputs.nodes, maps)[-1]
+            m = _messages(chunk, edge, inputs.nodes, maps, keep=chunks.keep)[-1]
             heads = torch.addmm(maps.head_bias[:, None], maps.heads, m.t())
             q[:, chunk.edges] = heads
             w = edge.scale[chunk.edges]
@@ -135,10 +140,10 @@ class _SumsBackward(torch.autograd.Function):
         g_maps = _MapGradients(maps, wanted)
         g = _Adjoints(chunks.whole, edge, sums.q, g_shift)
         for chunk in chunks.parts:
-            a, u, z, m = _messages(chunk, edge.pair, inputs.nodes, maps)
+            a, u, z, m = _messages(chunk, edge, inputs.nodes, maps)
             g_m, g_q, _ = g.of_messages(chunk, edge, m, g_total, maps.heads, chunk.scratch[4])
             g_z = _silu_backward.grad_input(g_m, z, grad_input=g_m)
-            g_u = torch.mm(g_z, maps.second, out=z)
+            g_u = torch.mm(g_z, maps.second, out=chunk.scratch[2])  # where z may be, which is done with
             g_a = _silu_backward.grad_input(g_u, a, grad_input=g_u)
             g_pair = g_a @ maps.first  # [e, K]
             g.squares[chunk.edges] += g_pair[:, 0]
@@ -252,7 +257,7 @@ def _second_derivatives(
         d_q[0] = g.p * dot.reach + g_dot_p * edge.reach
     for chunk in chunks.parts:
         rows = chunk.edges
-        a, u, z, m = _messages(chunk, edge.pair, inputs.nodes, maps)
+        a, u, z, m = _messages(chunk, edge, inputs.nodes, maps)
         total = g_total.index_select(0, chunk.receivers)  # [e, C]
         g_m, g_q, g_w = g.of_messages(chunk, edge, m, g_total, maps.heads, chunk.scratch[4])
         g_z = _silu_backward(g_m, z)

@@ -15,6 +15,9 @@ __all__ = ["Chunk", "Chunks", "add_differences", "add_ends", "differences", "of_
 # bytes of one [edges, C] tensor of a chunk: five of them fit into a core's second-level cache
 _CHUNK_BYTES = 2**19
 
+# bytes of one [E, C] tensor up to which a layer keeps four of them for its derivatives
+_KEPT_BYTES = 2**24
+
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
@@ -45,6 +48,7 @@ class Chunks:
 
     whole: Chunk  # every node and every edge
     parts: list[Chunk]  # none of them without edges
+    keep: bool  # whether the graph is so small that its messages may be kept for derivatives
 
     def __init__(self, graph: Graph, channels: int, like: Tensor) -> None:
         self._graph = graph
@@ -54,6 +58,7 @@ class Chunks:
         edges = len(graph.receivers)
         self._slots = torch.arange(edges)
         self.whole = self._cut(0, graph.n_nodes, 0, edges, [])
+        self.keep = edges * channels * like.element_size() <= _KEPT_BYTES
         size = _CHUNK_BYTES * torch.get_num_threads() // (channels * like.element_size())
         # as many about equal chunks as that takes, each up to the receiver before its mark
         count = max(1, round(edges / max(1, size)))

@@ -63,7 +63,7 @@ class EGNN(Encoder):
         envelope = None
         if self.radial is not None and self.config.cutoff is not None:
             envelope = polynomial_envelope(graph.lengths, self.config.cutoff, self.config.envelope_exponent)  # [E]
-            radial = self.radial(graph.lengths) * envelope[:, None]
+            radial = self.radial(graph.lengths, envelope)  # [E, radial_channels]
             edge_scalars = radial if edge_scalars is None else torch.cat((edge_scalars, radial), dim=1)
         h = self.embed(node_scalars)  # [N, C]
         moved = None  # total displacement Δ [N, 3], in the unit of the vectors; zero at first
