@@ -111,3 +111,18 @@ def test_float32_agrees_with_float64_at_every_noise_level(case: Case, sigma: flo
         found, expected = single(noisy(sigma)), double(noisy(sigma, torch.float64))
     assert (found.logits - expected.logits)[:, 0].abs().max() <= 1e-3 * expected.logits.abs().clamp(max=10).max()
     assert (found.positions - expected.positions).abs().max() <= 1e-4 * expected.positions.abs().max()
+
+
+@pytest.mark.parametrize("case", COMPLETE, ids=str)
+def test_matrix_products_in_bfloat16_leave_the_molecule_about_where_it_is(case: Case) -> None:
+    plain, given = denoiser_of(case), noisy(1.0)
+    with torch.no_grad():
+        expected = plain(given).positions
+    with torch.autocast("cpu", torch.bfloat16):
+        found = plain(given)
+    assert found.positions.dtype == torch.float32
+    assert torch.isfinite(found.logits).all()
+    # two digits of what the network adds to the noisy molecule
+    assert (found.positions - expected).abs().max() <= 0.05 * expected.abs().max()
+    (found.positions.square().sum() + found.logits.float().square().sum()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in plain.parameters() if p.grad is not None)
