@@ -62,12 +62,22 @@ def option_table(model: type[BaseModel]) -> str:
 def _rows(part: Mapping[str, Any], root: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for key, option in part["properties"].items():
         inner = _referred(option, root)
-        if "properties" in inner:
+        if _is_component(option):
+            name = option["default"]
+            shown = f"`{name['use'] if isinstance(name, dict) else name}`"
+            yield prefix + key, "an id, or `{use: id, config: {…}}`", shown, option.get("description", "")
+        elif "properties" in inner:
             yield from _rows(inner, root, f"{prefix}{key}.")
         else:
             default = f"`{json.dumps(option['default'])}`" if "default" in option else "required"
             # a bar would end the cell
             yield prefix + key, _values(option, root), default, option.get("description", "").replace("|", "\\|")
+
+
+def _is_component(option: Mapping[str, Any]) -> bool:
+    """Whether an option names a component, by its id or with options of its own."""
+    kinds = option.get("anyOf", [])
+    return any(kind.get("required") == ["use"] for kind in kinds) and "default" in option
 
 
 def _referred(option: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
