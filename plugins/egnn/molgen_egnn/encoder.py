@@ -66,15 +66,17 @@ class EGNN(Encoder):
             radial = self.radial(graph.lengths, envelope)  # [E, radial_channels]
             edge_scalars = radial if edge_scalars is None else torch.cat((edge_scalars, radial), dim=1)
         h = self.embed(node_scalars)  # [N, C]
-        moved = None  # total displacement Δ [N, 3], in the unit of the vectors; zero at first
+        moved: Tensor | None = None  # total displacement Δ [N, 3], in the unit of the vectors; zero at first
         chunks = Chunks(graph, self.config.channels, h) if _can_chunk(graph, h) else None
-        messages = None
+        messages: Tensor | None = None
         for number, layer in enumerate(self.layers):
             if moved is not None:
                 h, moved = graph.exchange(h), graph.exchange(moved)
             if self.edge_channels and number == len(self.layers) - 1:
                 chunks = None  # the read-out of pairs needs the messages themselves
             h, moved, messages = layer(graph, h, moved, edge_scalars, envelope, chunks)
+        if moved is None:
+            moved = graph.vectors.new_zeros(graph.n_nodes, 3)
         # e3nn writes l = 1 as (x, y, z)
         nodes = torch.cat((self.norm(h).to(moved.dtype), moved), dim=1)
         if not self.edge_channels or messages is None:

@@ -143,12 +143,12 @@ def test_gradients_by_maps_are_computed_only_where_they_are_asked_for(monkeypatc
     given = inputs(graph, gate=True, moved=True)
     asked: list[list[bool]] = []
 
-    class Watched(chunked_module._MapGradients):
+    class Watched(chunked_module.MapGradients):
         def __init__(self, maps: EdgeMaps, wanted: list[bool]) -> None:
             asked.append(wanted)
             super().__init__(maps, wanted)
 
-    monkeypatch.setattr(chunked_module, "_MapGradients", Watched)
+    monkeypatch.setattr(chunked_module, "MapGradients", Watched)
     torch.autograd.grad(functions(graph)[0](*given)[0].sum(), given[0])
     torch.autograd.grad(functions(graph)[0](*given)[0].sum(), given[5])
     functions(graph)[0](*given)[0].sum().backward()
