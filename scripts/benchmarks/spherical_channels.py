@@ -25,6 +25,7 @@ import molgen
 from molgen.allocation import keep_freed_memory
 from molgen.interfaces import Encoder
 from molgen.neighbors import Graph, radius_graph
+from molgen.nn import WignerD
 
 INPUTS: Final = 4
 CUTOFF: Final = 5.0  # Å
@@ -75,6 +76,7 @@ def _accuracy(sizes: Mapping[str, int], seeds: int, repeats: int) -> list[dict[s
     cases: list[tuple[str, dict[str, Any]]] = [("escn", {}), ("escn", {"reflections": False})]
     cases += [("scn", {"taps": taps, "grid_degree": 28}) for taps in TAPS]
     cases += [("scn", {"taps": 16, "grid_degree": degree}) for degree in (4, 8, 12, 20)]
+    cases += [("scn", {"taps": taps, "grid_degree": 12, "m_max": 1}) for taps in (2, 4)]
     molecule = _cluster(27, 0)
     timings = _timed([(use, {**sizes, **config}, molecule) for use, config in cases], repeats)
     rows = []
@@ -84,6 +86,7 @@ def _accuracy(sizes: Mapping[str, int], seeds: int, repeats: int) -> list[dict[s
         shown = {
             "encoder": use + ("" if config.get("reflections", True) else ", reflections: false"),
             "l_max": 2,
+            "m_max": config.get("m_max", 2),
             "taps": config.get("taps", ""),
             "grid_degree": config.get("grid_degree", ""),
             "features off by": f"{features:.0e}",
@@ -102,7 +105,7 @@ def _growth(sizes: Mapping[str, int], degrees: Sequence[int], atoms: int, repeat
     timings = _timed([("escn", {**sizes, "l_max": degree, "m_max": 1}, box) for degree in degrees], repeats)
     rows: list[dict[str, Any]] = []
     for place, (degree, timing) in enumerate(zip(degrees, timings, strict=True)):
-        shown = {"encoder": "escn, m_max: 1, box", "l_max": degree, "ms": timing.text(1e3, 1)}
+        shown = {"encoder": "escn, box", "l_max": degree, "m_max": 1, "ms": timing.text(1e3, 1)}
         row = {"encoder": "escn", "options": {"l_max": degree, "m_max": 1}, **timing.as_dict(), "shown": shown}
         if place:
             ratio = timing.median / timings[place - 1].median
@@ -236,12 +239,9 @@ def _rotation(seed: int) -> Tensor:
 
 
 def _of_irreps(encoder: Encoder, rotation: Tensor) -> Tensor:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # that of e3nn's generators
-    try:
-        return encoder.irreps_out.D_from_matrix(rotation)
-    finally:
-        torch.set_default_dtype(before)
+    """[dim, dim] what the rotation does to the encoder's features."""
+    blocks = WignerD(encoder.irreps_out.lmax)(rotation)
+    return torch.block_diag(*(blocks[ir.l] for mul, ir in encoder.irreps_out for _ in range(mul)))
 
 
 def _quadratic_mean(values: Sequence[float]) -> float:

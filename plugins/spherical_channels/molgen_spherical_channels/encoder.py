@@ -16,7 +16,7 @@ from molgen.interfaces import EdgeSpec, Encoder, Features
 from molgen.neighbors import Graph
 from molgen.nn import EquivariantLinear, EquivariantNorm, Neighborhoods, RadialNetwork, spherical_irreps, to_mul_ir
 from molgen_spherical_channels.config import SphericalChannelsConfig
-from molgen_spherical_channels.frames import FrameRotations
+from molgen_spherical_channels.frames import FrameRotations, turned
 
 __all__ = ["SILU_GAIN", "Message", "SphericalChannels", "keep_variance"]
 
@@ -150,19 +150,13 @@ class _Layer(nn.Module):
             count, width = len(block.receivers), block.width
             own = receiver.index_select(0, block.receivers).flatten(1)  # [R, K·C]
             pair = (gathered.squeeze(0) + own[:, None]).view(count * width, components, c)
-            features = _turned(turn, pair) if self.l_in else pair  # [S, M, C], S = R·W slots
+            features = turned(turn, pair) if self.l_in else pair  # [S, M, C], S = R·W slots
             y = self.message(features.flatten(1), functions).to(x.dtype)  # [S, M·C], zero in empty slots
             rows = turn if self.rows == turn.shape[1] else turn[:, : self.rows]
             rows = rows.reshape(count, width * self.rows, turn.shape[2])
-            received.append(_turned(rows.mT, y.view(count, width * self.rows, c))[None])  # Σ_j D_jᵀ y_j, [1, R, K, C]
+            received.append(turned(rows.mT, y.view(count, width * self.rows, c))[None])  # Σ_j D_jᵀ y_j, [1, R, K, C]
         total = hoods.to_nodes(received)[0] / self.average_neighbors  # [N, K, C]
         if not self.l_in:
             x = F.pad(x, (0, 0, 0, total.shape[1] - 1))
         changed: Tensor = self.update(x, total)
         return changed
-
-
-def _turned(matrices: Tensor, features: Tensor) -> Tensor:
-    """Matrix products that an autocast region must not round."""
-    with torch.autocast(features.device.type, enabled=False):
-        return torch.bmm(matrices, features)

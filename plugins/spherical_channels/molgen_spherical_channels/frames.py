@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from molgen.nn import WignerD
 
-__all__ = ["FrameRotations", "frame_order", "roll_matrices"]
+__all__ = ["FrameRotations", "frame_order", "roll_matrices", "turned"]
 
 # in the unit of the vectors: far below a bond, where the direction between two atoms begins to lose its meaning
 _MEETING: Final = 1e-3
@@ -65,6 +65,26 @@ def roll_matrices(l_max: int, m_max: int, count: int) -> Tensor:
     order = frame_order(l_max, m_max)
     rows = _Rows.apply(order, *WignerD(l_max)(turns))  # [count, M, K]
     return rows[:, :, [l * l + l + m for l, m in order]]
+
+
+def turned(matrices: Tensor, features: Tensor) -> Tensor:
+    """[B, X, C] products of [B, X, Y] and [B, Y, C], which no autocast region rounds, nor their derivatives."""
+    found: Tensor = _Turned.apply(matrices, features)
+    return found
+
+
+class _Turned(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrices: Tensor, features: Tensor) -> Tensor:
+        ctx.save_for_backward(matrices, features)
+        with torch.autocast(features.device.type, enabled=False):
+            return torch.bmm(matrices, features)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        matrices, features = ctx.saved_tensors
+        of_matrices = turned(grads[0], features.mT) if ctx.needs_input_grad[0] else None
+        return of_matrices, turned(matrices.mT, grads[0]) if ctx.needs_input_grad[1] else None
 
 
 class _Rows(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from molgen_spherical_channels.frames import FrameRotations, frame_order, roll_matrices
+from molgen_spherical_channels.frames import FrameRotations, frame_order, roll_matrices, turned
 
 from molgen.nn import WignerD, edge_frames
 
@@ -56,3 +56,22 @@ def test_rows_have_derivatives_of_second_order() -> None:
         vectors = torch.tensor([[0.3, 0.8, -0.5], [1e-6, y, 0.0], [0.0, y, 0.0]], dtype=torch.float64)
         assert torch.autograd.gradcheck(invariant, vectors.requires_grad_())
         assert torch.autograd.gradgradcheck(invariant, vectors.requires_grad_())
+
+
+def test_autocast_rounds_neither_rotations_nor_their_derivatives() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(4, 3, 5, generator=generator, requires_grad=True)
+    features = torch.randn(4, 5, 2, generator=generator, requires_grad=True)
+
+    def outcome() -> list[torch.Tensor]:
+        product = turned(matrices, features)
+        first = torch.autograd.grad(product.sin().sum(), (matrices, features), create_graph=True)
+        return [product, *first, *torch.autograd.grad(sum(each.square().sum() for each in first), (matrices, features))]
+
+    exact = outcome()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = outcome()
+    assert all(torch.equal(a, b) for a, b in zip(exact, rounded, strict=True))
+    double = (matrices.detach().double().requires_grad_(), features.detach().double().requires_grad_())
+    assert torch.autograd.gradcheck(turned, double)
+    assert torch.autograd.gradgradcheck(turned, double)
