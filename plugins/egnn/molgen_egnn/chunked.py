@@ -1,6 +1,6 @@
-"""`message_sums` chunk by chunk: what is written of a chunk's edges stays in the processor's cache.
+"""`message_sums` chunk by chunk: the edges of a chunk are written to the same few tensors.
 
-No tensor [E, C] is kept for derivatives: they compute it again, which costs no more than the way to memory and back.
+Small graphs keep a, u, z and m for derivatives; large ones keep no tensor [E, C] and compute them again.
 First and second derivatives are written out; those of higher order are torch's own of :func:`message_sums`.
 """
 
