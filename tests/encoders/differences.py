@@ -9,7 +9,7 @@ from torch import Tensor
 
 from molgen.structures import Structures, concatenate
 
-STEP = 1e-3  # Å: what the order leaves is far below the rounding of energies over the step, some 1e-12 eV/Å
+STEP = 3e-4  # Å: what the order leaves is below the rounding of energies over the step, some 1e-11 eV/Å
 _WEIGHTS = (4 / 5, -1 / 5, 4 / 105, -1 / 280)  # of f(kh) − f(−kh), k = 1 … 4
 OFFSETS = torch.tensor([k * sign for k in range(1, 5) for sign in (1, -1)], dtype=torch.float64)
 COEFFICIENTS = torch.tensor([w * sign for w in _WEIGHTS for sign in (1, -1)], dtype=torch.float64)

@@ -40,7 +40,6 @@ _OWN: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("molgen-gaunt:gaunt", {"correlation": 0}, "correlation"),
     ("molgen-gaunt:gaunt", {"l_max": 1, "l_hidden": 2}, "l_hidden"),
     ("molgen-gaunt:gaunt", {"parity": "full", "nonlinearity": "s2"}, "nonlinearity"),
-    ("molgen-gaunt:gaunt", {"channels": 10, "radial_functions": 4}, "radial_functions"),
     ("molgen-gaunt:gaunt", {"tensor_product": "gant"}, "tensor_product"),
     (
         "molgen-gaunt:gaunt",
