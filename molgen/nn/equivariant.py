@@ -100,7 +100,8 @@ class Gate(nn.Module):
         if _scalar(self.irreps) is None:
             raise ConfigError("a gate without scalars", where=str(self.irreps), expected="irreps with 0e")
         self.scalar = _scalar(self.irreps)
-        self.gates = nn.Linear(channels, channels * (len(self.irreps) - 1))
+        others = len(self.irreps) - 1
+        self.gates = nn.Linear(channels, channels * others) if others else None
         # the factor of the scalars themselves stands first
         order = [0 if ir == o3.Irrep("0e") else None for _, ir in self.irreps]
         numbers = iter(range(1, len(order)))
@@ -111,7 +112,7 @@ class Gate(nn.Module):
         """[..., K, C] of x [..., K, C]."""
         scalars = x[..., self.scalar, :]
         # SiLU(s) is s·sigmoid(s), so that scalars are gated by themselves
-        gates = torch.cat((scalars, self.gates(scalars).to(x.dtype)), dim=-1)
+        gates = scalars if self.gates is None else torch.cat((scalars, self.gates(scalars).to(x.dtype)), dim=-1)
         factors = torch.sigmoid(gates).unflatten(-1, (len(self.irreps), x.shape[-1]))
         return x * factors.index_select(-2, self.of)
 

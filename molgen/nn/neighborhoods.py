@@ -68,7 +68,11 @@ class Neighborhoods:
         return (edges < self.n_edges).to(self.graph.lengths.dtype)
 
     def of_senders(self, nodes: Tensor) -> tuple[Tensor, ...]:
-        """[G, R, W, P] of each block: the sender of the edge in each slot, of nodes [G, N, P]."""
+        """[G, R, W, P] of each block: the sender of the edge in each slot, of nodes [G, N, P].
+
+        An empty slot shows the receiver itself and passes no derivative on: multiply it by the zeros of `of_edges` or
+        of `filled`.
+        """
         found: tuple[Tensor, ...] = _OfSenders.apply(nodes, self)
         return found
 
