@@ -67,7 +67,7 @@ _EV: Final = 0.0433641153  # of a kcal/mol
 _SAVED_EVERY = 60.0  # s
 _BATCH = 5
 _TRAINING_FRAMES, _TEST_FRAMES = 950, 500
-_RATE, _LAST_RATE, _WARM_UP = 5e-3, 1e-5, 100  # learning rates, and steps until the first is reached
+_RATE, _LAST_RATE, _WARM_UP = 1e-2, 1e-5, 100  # learning rates, and steps until the first is reached
 _LARGEST_GRADIENT = 10.0
 _DECAY = 0.99  # of the moving average of the weights
 _TOGETHER = 50  # frames evaluated at once
@@ -145,7 +145,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument(
         "--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), metavar="NAME", help=names
     )
-    options.add_argument("--steps", type=int, default=4500, help="of training (default 4500)")
+    options.add_argument("--steps", type=int, default=3000, help="of training (default 3000)")
     options.add_argument("--seeds", type=int, nargs="+", default=[0], help="trained one after another (default 0)")
     options.add_argument("--folder", type=Path, default=place, help=f"states and results (default {place})")
     what = options.add_mutually_exclusive_group()
