@@ -26,6 +26,24 @@ SOFTENING = 1e-9
 # volume of a cell over the product of its edges, below which its vectors are taken to lie in a plane
 _FLAT = 1e-6
 
+# vesin divides by zero where it must merge cells of a sheet or a needle, above 1e5 cells: half of it is left to spare
+_MOST_CELLS = 5e4
+
+# vesin visits so many images of the cell for each atom at most; a skewed cell needs fewer once it is reduced
+_MOST_VISITS = 1e6
+
+# cells between an atom and the origin; vesin counts them in 32 bits
+_MOST_DRIFT = 1e8
+
+# Å; vesin refuses cutoffs up to here
+_SHORTEST_REACH = 1e-6
+
+# images of atoms that a search may lay out, about 2 GB
+_MOST_IMAGES = 3e7
+
+# relative error of coordinates that were projected and wrapped, some operations long
+_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -153,7 +171,9 @@ def radius_graph(structures: Structures, cutoff: float, *, skin: float = 0.0) ->
 
     Raises:
         ConfigError: a cutoff that is no positive length.
-        StructureError: a periodic direction without a cell vector, or numbers that are not finite.
+        StructureError: a periodic direction without a cell vector, numbers that are not finite, an atom so far from
+            its periodic cell that its place there is lost in rounding, or a cell so small that the images in reach
+            don't fit in memory.
 
     >>> chain = Structures.build([[0.0, 0, 0]], [2], cell=[[[0, 0, 0], [0, 0, 0], [0, 0, 1.5]]], pbc=[[0, 0, 1]])
     >>> radius_graph(chain, cutoff=2.0).vectors.tolist()
@@ -189,11 +209,19 @@ def _half_list(structures: Structures, reach: float) -> tuple[np.ndarray, np.nda
     pbc = structures.pbc.cpu().numpy()
     search = NeighborList(cutoff=reach, full_list=False, n_threads=torch.get_num_threads())
     first, second, shifts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, 3), np.int64)]
+    furthest = float(np.abs(positions).max(initial=0.0))
+    # one look at the batch spares molecules one look each
+    small = not pbc.any() and reach > _SHORTEST_REACH and 2.02 * furthest / reach + 1 < _MOST_CELLS ** (1 / 3)
     start = 0
     for index, n in enumerate(structures.n_atoms.tolist()):
         if n > 1 or (n == 1 and pbc[index].any()):
-            box = _full_cell(cells[index], pbc[index], f"structure {index}")
-            i, j, s = search.compute(positions[start : start + n], box, pbc[index], "ijS")
+            where = f"structure {index}"
+            box = _full_cell(cells[index], pbc[index], where)
+            own = positions[start : start + n]
+            if small or _suits_a_grid(own, box, pbc[index], reach):
+                i, j, s = search.compute(own, box, pbc[index], "ijS")
+            else:
+                i, j, s = _half_list_by_tree(own, box, pbc[index], reach, where)
             first.append(i.astype(np.int64) + start)
             second.append(j.astype(np.int64) + start)
             shifts.append(s.astype(np.int64))
@@ -216,6 +244,107 @@ def _full_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> np.ndarray:
     if abs(np.linalg.det(full)) < _FLAT * np.prod(np.linalg.norm(full, axis=1)):
         raise StructureError("its periodic cell vectors are not independent", where=where)
     return full
+
+
+def _suits_a_grid(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, reach: float) -> bool:
+    """Whether vesin's grid of cells can take the structure; where it can't, vesin ends the process or misses pairs."""
+    heights = _heights(box)[pbc]
+    if reach <= _SHORTEST_REACH or np.abs(positions).max() > _MOST_DRIFT * heights.min(initial=reach):
+        return False
+    if pbc.all():
+        widths = heights
+    else:
+        # which directions across the periodic ones vesin measures is its own affair: the widest
+        widths = np.ptp(positions, axis=0)
+        if pbc.any():
+            widths = np.maximum(widths, np.linalg.norm(np.ptp(positions @ box[~pbc].T, axis=0)))
+            widths[pbc] = heights
+    cells = np.maximum(1.02 * widths / reach, 1.0).prod()
+    return bool(cells < _MOST_CELLS and (2 * reach / heights + 1).prod() < _MOST_VISITS)
+
+
+def _half_list_by_tree(
+    positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, reach: float, where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What vesin returns, slower, for any extent: a k-d tree of the atoms, and one of their images in reach."""
+    from ase.geometry import minkowski_reduce
+    from scipy.spatial import KDTree
+
+    blur = _check_drift(positions, box, pbc, reach, where)
+    _, change = minkowski_reduce(box / np.linalg.norm(box, axis=1).max(), pbc)  # its tolerances are for lengths of one
+    reduced = change @ box
+    places = positions @ np.linalg.inv(reduced) if pbc.any() else positions.copy()  # [n, 3] in vectors of the cell
+    wraps = np.where(pbc, np.floor(places), 0.0)
+    places -= wraps
+    for axis in np.flatnonzero(~pbc):
+        places[:, axis] = _without_gaps(places[:, axis], 2 * reach)
+    blur += _ROUNDING * len(positions) * places[:, ~pbc].max(initial=0.0)
+    generous = reach + blur  # the tree proposes, the vectors decide
+    atoms, images, shifts = _images(places, generous / _heights(reduced), pbc, where)
+    found = KDTree(places @ reduced).sparse_distance_matrix(KDTree(images @ reduced), generous, output_type="ndarray")
+    first, second = found["i"], atoms[found["j"]]
+    steps = wraps.astype(np.int64)
+    between = (shifts[found["j"]] - steps[second] + steps[first]) @ change  # [P, 3] of the cell that was given
+    sign = np.sign(between) @ (9, 3, 1)  # of the first component that isn't zero
+    once = (first < second) | ((first == second) & (sign > 0))
+    first, second, between = first[once], second[once], between[once]
+    vectors = positions[second] - positions[first] + between @ box
+    near = np.square(vectors).sum(1) < reach * reach
+    return first[near], second[near], between[near]
+
+
+def _check_drift(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, reach: float, where: str) -> float:
+    """Å, the rounding of positions in a periodic cell."""
+    if not pbc.any():
+        return 0.0
+    distances = np.abs(positions).max(1)
+    blur = _ROUNDING * float(distances.max() + np.abs(box[pbc]).max())
+    if blur > 0.1 * _heights(box)[pbc].min(initial=reach):
+        atom = int(distances.argmax())
+        raise StructureError(
+            f"it is {distances[atom]:.3g} Å from the origin of a cell of {np.abs(box[pbc]).max():.3g} Å, and its place "
+            "in the cell is lost in rounding",
+            where=f"{where}, atom {atom}",
+            remedy="a simulation that gets there has exploded: take a shorter time step, or relax the structure first",
+        )
+    return blur
+
+
+def _without_gaps(x: np.ndarray, widest: float) -> np.ndarray:
+    """[n] the same order along a line, from 0, with every gap cut to `widest`."""
+    order = np.argsort(x)
+    line = np.empty_like(x)
+    with np.errstate(over="ignore"):  # a gap that overflows is wide
+        line[order] = np.minimum(np.diff(x[order], prepend=x[order[:1]]), widest).cumsum()
+    return line
+
+
+def _images(
+    places: np.ndarray, reach: np.ndarray, pbc: np.ndarray, where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Atoms [M], places [M, 3] and shifts [M, 3] of the images that `reach`, in cell vectors, can see from the cell."""
+    count = len(places) * (2 * reach[pbc] + 1).prod()
+    if count > _MOST_IMAGES:
+        raise StructureError(
+            f"{count:.1g} periodic images of its atoms are within the cutoff",
+            where=where,
+            expected=f"at most {_MOST_IMAGES:.0g}",
+            remedy="check the cell vectors and the cutoff, both in Å",
+        )
+    atoms, shifts = np.arange(len(places)), np.zeros(places.shape, np.int64)
+    for axis in np.flatnonzero(pbc):
+        steps = np.arange(-math.ceil(reach[axis]), math.ceil(reach[axis]) + 1)
+        along = places[:, axis, None] + steps  # [M, steps]
+        kept, step = np.nonzero((along >= -reach[axis]) & (along <= 1 + reach[axis]))
+        atoms, places, shifts = atoms[kept], places[kept], shifts[kept]
+        places[:, axis] += steps[step]
+        shifts[:, axis] = steps[step]
+    return atoms, places, shifts
+
+
+def _heights(box: np.ndarray) -> np.ndarray:
+    """[3] Å, the distances between the faces of a cell."""
+    return 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
 
 
 def _both_ways(first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,106 @@ def test_directions_without_period_need_no_cell_vector(pbc: tuple) -> None:
 def test_more_atoms_than_a_search_by_pairs_takes_give_the_edges_of_ase() -> None:
     batch = crystal([[30.0, 0, 0], [9.0, 28.0, 0], [0, -7.0, 31.0]], (True, False, True), n=1500, spread=2.0)
     assert edges(radius_graph(batch, 3.0)) == edges_by_ase(batch, 3.0)
+
+
+def edges_by_images(batch: Structures, cutoff: float, most: int) -> list[tuple[int, ...]]:
+    """Every atom against every atom, in `most` cells either way of where their fractional coordinates say."""
+    cell, positions = batch.cell[0].numpy(), batch.positions.numpy()
+    pbc = batch.pbc[0].numpy()
+    home = np.zeros(positions.shape, dtype=np.int64)
+    if pbc.any():
+        home[:, pbc] = np.floor(positions @ np.linalg.pinv(cell[pbc]))
+    ranges = [range(-most, most + 1) if periodic else (0,) for periodic in pbc]
+    found = []
+    for step in itertools.product(*ranges):
+        shifts = np.array(step) + home[:, None] - home[None]  # [receiver, sender, 3]
+        lengths = np.linalg.norm(positions[None] - positions[:, None] + shifts @ cell, axis=-1)
+        found += [
+            (int(i), int(j), *shifts[i, j].tolist()) for i, j in np.argwhere(lengths < cutoff) if i != j or any(step)
+        ]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("far", [3e2, 1e3, 3e5, 1e9, 1e30, 1e150, 1e308])
+@pytest.mark.parametrize("directions", [(1, 0, 0), (0, 0, -1), (1, 1, 0), (0, 1, 1), (1, -1, 1)])
+def test_atoms_far_apart_in_vacuum_have_the_edges_of_all_pairs(far: float, directions: tuple) -> None:
+    near = np.random.default_rng(0).random((20, 3)) * 6
+    lost = np.array(directions) * far
+    batch = Structures.build(np.concatenate((near, [lost, 0.9 * lost, -lost, lost])), [1] * 24)
+    graph = radius_graph(batch, 3.0)
+    with np.errstate(over="ignore"):
+        assert edges(graph) == edges_by_images(batch, 3.0, 0)
+    assert (20, 23, 0, 0, 0) in edges(graph)
+
+
+@pytest.mark.parametrize("pbc", BOUNDARIES[1:])
+@pytest.mark.parametrize(
+    ("lengths", "most"),
+    [((1000.0, 1000.0, 2.0), 2), ((2.0, 1000.0, 1500.0), 2), ((1e6, 2.0, 2.5), 2), ((2e3, 3.0, 3e3), 2)],
+)
+def test_sheets_slabs_and_needles_have_the_edges_of_all_images(pbc: tuple, lengths: tuple, most: int) -> None:
+    rng = np.random.default_rng(1)
+    corners = rng.integers(0, 2, (12, 3)) * np.array(lengths)  # pairs across the faces
+    batch = crystal(np.diag(lengths).tolist(), pbc, n=12, spread=1.0)
+    batch = batch.replace(positions=torch.cat((torch.from_numpy(corners + rng.normal(size=(12, 3))), batch.positions)))
+    batch = Structures.build(batch.positions, [1] * 24, cell=batch.cell, pbc=batch.pbc)
+    assert edges(radius_graph(batch, 3.0)) == edges_by_images(batch, 3.0, most + 1)
+
+
+@pytest.mark.parametrize("pbc", BOUNDARIES[1:])
+def test_tilted_sheets_have_the_edges_of_sheets(pbc: tuple) -> None:
+    rng = np.random.default_rng(2)
+    lengths = np.array([700.0, 2.2, 900.0])
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    positions = rng.integers(0, 2, (16, 3)) * lengths + rng.normal(size=(16, 3))
+    upright = Structures.build(positions, [1] * 16, cell=np.diag(lengths)[None], pbc=[pbc])
+    tilted = Structures.build(positions @ turn, [1] * 16, cell=(np.diag(lengths) @ turn)[None], pbc=[pbc])
+    assert edges(radius_graph(tilted, 3.0)) == edges(radius_graph(upright, 3.0)) == edges_by_images(upright, 3.0, 3)
+
+
+def test_a_very_skewed_cell_has_as_many_edges_as_its_upright_twin() -> None:
+    upright = crystal([[2.0, 0, 0], [0, 2.0, 0], [0, 0, 2.5]], (True, True, True))
+    skewed = upright.replace(cell=torch.tensor([[[2.0, 0, 0], [0, 2.0, 0], [4000.0, 6000.0, 2.5]]]).double())
+    graph, twin = radius_graph(skewed, 4.0), radius_graph(upright, 4.0)
+    assert len(graph.senders) == len(twin.senders)
+    assert torch.allclose(graph.lengths.sort().values, twin.lengths.sort().values, atol=1e-9)
+
+
+def test_a_cutoff_of_many_cells_has_the_edges_of_all_images() -> None:
+    batch = crystal([[1.0, 0, 0], [0, 3000.0, 0], [0, 0, 3500.0]], (True, True, True), n=2)
+    assert edges(radius_graph(batch, 12.0)) == edges_by_images(batch, 12.0, 14)
+
+
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True)])
+def test_an_atom_that_left_its_periodic_box_at_great_speed_is_found_at_its_image(pbc: tuple) -> None:
+    batch = crystal([[8.0, 0, 0], [0, 8.0, 0], [0, 0, 8.0]], pbc, n=20)
+    moved = batch.positions.clone()
+    moved[0, 0] += 8.0 * 2**32
+    moved[1, 2] -= 8.0 * 2**34
+    graph, still = radius_graph(batch.replace(positions=moved), 3.0), radius_graph(batch, 3.0)
+    assert torch.equal(graph.senders, still.senders)
+    assert torch.allclose(graph.vectors, still.vectors, atol=1e-4)
+
+
+def test_a_spread_out_structure_takes_little_memory_and_time() -> None:
+    rng = np.random.default_rng(3)
+    positions = np.concatenate((rng.random((2000, 3)) * 40, rng.normal(size=(2000, 3)) * 1e7))
+    graph = radius_graph(Structures.build(positions, [1] * 4000), 4.0)
+    assert torch.equal(graph.senders, radius_graph(Structures.build(positions[:2000], [1] * 2000), 4.0).senders)
+
+
+def test_an_atom_too_far_away_for_its_place_in_the_cell_is_refused_by_name() -> None:
+    batch = crystal([[8.0, 0, 0], [0, 8.0, 0], [0, 0, 8.0]], (True, True, True))
+    moved = batch.positions.clone()
+    moved[3, 1] = 1e20
+    with pytest.raises(StructureError, match=r"1e\+20 Å from the origin.*structure 0, atom 3"):
+        radius_graph(batch.replace(positions=moved), 3.0)
+
+
+def test_a_collapsed_cell_is_refused_before_memory_is_gone() -> None:
+    batch = crystal([[1e-3, 0, 0], [0, 1e-3, 0], [0, 0, 1e-3]], (True, True, True))
+    with pytest.raises(StructureError, match="periodic images of its atoms are within the cutoff"):
+        radius_graph(batch, 5.0)
 
 
 @given(batch=structures(max_atoms=5), cutoff=st.floats(0.5, 7.0))
