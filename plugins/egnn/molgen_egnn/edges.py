@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from molgen.neighbors import SOFTENING
-from molgen_egnn.chunks import Chunk, differences, of_ends
+from molgen_egnn.chunks import Chunk, Chunks, differences, of_ends
 from molgen_egnn.messages import EdgeMaps
 
 __all__ = ["Adjoints", "Geometry", "Inputs", "MapGradients", "messages_of"]
@@ -41,19 +41,41 @@ class Inputs:
 
 
 class Geometry:
-    """What is known of all edges before their messages: small tensors, without a chunk's overhead."""
+    """What is known of all edges before their messages: small tensors, without a chunk's overhead.
 
-    def __init__(self, whole: Chunk, inputs: Inputs) -> None:
-        self.r = inputs.vectors  # [E, 3]
-        if inputs.moved is not None:
-            self.r = self.r + differences(whole, inputs.moved)
-        squares = torch.linalg.vecdot(self.r, self.r).add_(SOFTENING**2)  # [E]
-        self.pair = torch.cat((squares[:, None], inputs.scalars), dim=1)  # [E, K]
-        self.lengths = squares.sqrt_()
-        self.kappa = (self.lengths + 1).reciprocal_()
-        self.scale = inputs.scale
-        self.reach = self.scale * self.kappa
+    With the messages that are kept it is saved for derivatives: :meth:`to_save`, :meth:`saved`.
+    """
+
+    def __init__(self, r: Tensor, pair: Tensor, lengths: Tensor, kappa: Tensor, scale: Tensor, reach: Tensor) -> None:
+        self.r = r  # [E, 3]
+        self.pair = pair  # [E, K]
+        self.lengths, self.kappa, self.scale, self.reach = lengths, kappa, scale, reach  # [E] each
         self.kept: dict[int, list[Tensor]] = {}  # of chunks, by their first edge: a, u, z, m
+
+    @classmethod
+    def of(cls, whole: Chunk, inputs: Inputs) -> Geometry:
+        """Computed of the inputs."""
+        r = inputs.vectors
+        if inputs.moved is not None:
+            r = r + differences(whole, inputs.moved)
+        squares = torch.linalg.vecdot(r, r).add_(SOFTENING**2)  # [E]
+        pair = torch.cat((squares[:, None], inputs.scalars), dim=1)
+        lengths = squares.sqrt_()
+        kappa = (lengths + 1).reciprocal_()
+        return cls(r, pair, lengths, kappa, inputs.scale, inputs.scale * kappa)
+
+    def to_save(self) -> list[Tensor]:
+        """All its tensors in a row."""
+        edges = [self.r, self.pair, self.lengths, self.kappa, self.scale, self.reach]
+        return edges + [x for memory in self.kept.values() for x in memory]
+
+    @classmethod
+    def saved(cls, chunks: Chunks, tensors: Sequence[Tensor]) -> Geometry:
+        """The one that these tensors were saved of."""
+        found, kept = cls(*tensors[:6]), tensors[6:]
+        if kept:
+            found.kept = {part.edges.start: list(kept[4 * n : 4 * n + 4]) for n, part in enumerate(chunks.parts)}
+        return found
 
 
 def messages_of(chunk: Chunk, edge: Geometry, nodes: Tensor, maps: EdgeMaps, *, keep: bool = False) -> list[Tensor]:

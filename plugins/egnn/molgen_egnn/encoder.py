@@ -10,10 +10,10 @@ from molgen.errors import ConfigError
 from molgen.interfaces import EdgeSpec, Encoder, Features
 from molgen.neighbors import Graph
 from molgen.nn import BesselBasis, polynomial_envelope
-from molgen_egnn.chunked import chunked_message_sums
 from molgen_egnn.chunks import Chunks
 from molgen_egnn.config import EGNNConfig
 from molgen_egnn.messages import EdgeMaps, message_sums
+from molgen_egnn.sums import chunked_message_sums
 
 __all__ = ["EGNN", "build"]
 

@@ -22,6 +22,7 @@ __all__ = ["chunked_message_sums"]
 
 _silu_backward = torch.ops.aten.silu_backward
 _Optional = Tensor | None
+_INPUTS = 10  # tensors that the sums are of: five of nodes and edges, and the five maps
 
 
 def chunked_message_sums(
@@ -40,54 +41,61 @@ def chunked_message_sums(
     if scalars is None:
         scalars = vectors.new_empty(len(vectors), 0)
     # cut to their rows as they lie
-    return _Sums.apply(graph, chunks, vectors.contiguous(), moved, scalars, nodes.contiguous(), scale, *maps)
+    tensors = (vectors.contiguous(), moved, scalars, nodes.contiguous(), scale, *maps)
+    differentiated = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    return _Sums.apply(graph, chunks, chunks.keep and differentiated, *tensors)
 
 
 class _Sums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, graph: Graph, chunks: Chunks, *tensors: Any) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, graph: Graph, chunks: Chunks, keep: bool, *tensors: Any) -> tuple[Tensor, Tensor]:
         inputs = Inputs(tensors)
-        maps, edge = inputs.maps, Geometry(chunks.whole, inputs)
+        maps, edge = inputs.maps, Geometry.of(chunks.whole, inputs)
         total = inputs.nodes.new_zeros(graph.n_nodes, inputs.nodes.shape[1] // 2)  # zero where there are no edges
         q = inputs.vectors.new_empty(len(maps.heads), len(edge.r))  # [1 or 2, E]
         for chunk in chunks.parts:
-            m = messages_of(chunk, edge, inputs.nodes, maps, keep=chunks.keep)[-1]
+            m = messages_of(chunk, edge, inputs.nodes, maps, keep=keep)[-1]
             heads = torch.addmm(maps.head_bias[:, None], maps.heads, m.t())
             q[:, chunk.edges] = heads
             w = edge.scale[chunk.edges]
             w = torch.sigmoid(heads[1]).mul_(w) if len(heads) == 2 else w
             total[chunk.nodes] = sum_to_receivers(chunk, m, w)
-        ctx.graph, ctx.chunks, ctx.edge, ctx.q = graph, chunks, edge, q
-        ctx.save_for_backward(*tensors)
+        ctx.graph, ctx.chunks = graph, chunks
+        # all of them, since torch frees after the backward pass what it saved, and nothing else
+        ctx.save_for_backward(*tensors, q, *edge.to_save())
         ctx.set_materialize_grads(False)
         return total, sum_to_receivers(chunks.whole, edge.r, q[0] * edge.reach)
 
     @staticmethod
     def backward(ctx: Any, *grads: _Optional) -> tuple[_Optional, ...]:
-        tensors = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        tensors, edges = saved[:_INPUTS], saved[_INPUTS:]
         if grads[0] is None and grads[1] is None:
-            return (None,) * (2 + len(tensors))
+            return (None,) * (3 + _INPUTS)
         nodes = tensors[3]
         g_total = nodes.new_zeros(len(nodes), nodes.shape[1] // 2) if grads[0] is None else grads[0]
         # forces need no gradient of the maps
         wanted = [_is_wanted(tensor) for tensor in tensors[5:]]
-        return None, None, *_SumsBackward.apply(ctx, wanted, g_total, grads[1], *tensors)
+        found = _SumsBackward.apply(ctx.graph, ctx.chunks, edges, wanted, g_total, grads[1], *tensors)
+        return None, None, None, *found
 
 
 class _SumsBackward(torch.autograd.Function):
     """Derivatives of ⟨g_total, total⟩ + ⟨g_shift, shift⟩ by the inputs; itself differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, sums: Any, wanted: list[bool], *tensors: Any) -> tuple[_Optional, ...]:
-        ctx.graph, ctx.chunks, ctx.edge, ctx.q = sums.graph, sums.chunks, sums.edge, sums.q
-        ctx.save_for_backward(*tensors)
+    def forward(
+        ctx: Any, graph: Graph, chunks: Chunks, edges: tuple[Tensor, ...], wanted: list[bool], *tensors: Any
+    ) -> tuple[_Optional, ...]:
+        ctx.graph, ctx.chunks = graph, chunks
+        ctx.save_for_backward(*tensors, *edges)
         ctx.set_materialize_grads(False)
         g_total, g_shift, *rest = tensors
-        inputs, edge, chunks = Inputs(rest), sums.edge, sums.chunks
+        inputs, q, edge = Inputs(rest), edges[0], Geometry.saved(chunks, edges[1:])
         maps = inputs.maps
         g_vectors, g_moved, g_scalars, g_nodes, g_scale = inputs.empty()
         g_maps = MapGradients(maps, wanted)
-        g = Adjoints(chunks.whole, edge, sums.q, g_shift)
+        g = Adjoints(chunks.whole, edge, q, g_shift)
         for chunk in chunks.parts:
             a, u, z, m = messages_of(chunk, edge, inputs.nodes, maps)
             g_m, g_q, _ = g.of_messages(chunk, edge, m, g_total, maps.heads, chunk.scratch[4])
@@ -110,11 +118,14 @@ class _SumsBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *directions: _Optional) -> tuple[_Optional, ...]:
-        tensors = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        tensors, (q, *edges) = saved[: 2 + _INPUTS], saved[2 + _INPUTS :]
         if torch.is_grad_enabled() or any(direction is not None for direction in directions[5:]):
-            return None, None, *differentiable_derivatives(ctx.graph, tensors, directions)
-        wanted = [_is_wanted(tensor) for tensor in tensors[7:]]
-        return None, None, *second_derivatives(ctx.chunks, ctx.edge, ctx.q, tensors, directions, wanted)
+            found = differentiable_derivatives(ctx.graph, tensors, directions)
+        else:
+            wanted, edge = [_is_wanted(tensor) for tensor in tensors[7:]], Geometry.saved(ctx.chunks, edges)
+            found = second_derivatives(ctx.chunks, edge, q, tensors, directions, wanted)
+        return None, None, None, None, *found
 
 
 def _is_wanted(tensor: Tensor) -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from molgen_egnn import chunked as chunked_module
 from molgen_egnn import chunks as chunks_module
-from molgen_egnn.chunked import chunked_message_sums
+from molgen_egnn import sums as sums_module
 from molgen_egnn.chunks import Chunks
 from molgen_egnn.config import EGNNConfig
 from molgen_egnn.encoder import EGNN
 from molgen_egnn.messages import EdgeMaps, message_sums
+from molgen_egnn.sums import chunked_message_sums
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from molgen.neighbors import Graph, radius_graph
 from molgen.structures import Structures
@@ -143,16 +145,64 @@ def test_gradients_by_maps_are_computed_only_where_they_are_asked_for(monkeypatc
     given = inputs(graph, gate=True, moved=True)
     asked: list[list[bool]] = []
 
-    class Watched(chunked_module.MapGradients):
+    class Watched(sums_module.MapGradients):
         def __init__(self, maps: EdgeMaps, wanted: list[bool]) -> None:
             asked.append(wanted)
             super().__init__(maps, wanted)
 
-    monkeypatch.setattr(chunked_module, "MapGradients", Watched)
+    monkeypatch.setattr(sums_module, "MapGradients", Watched)
     torch.autograd.grad(functions(graph)[0](*given)[0].sum(), given[0])
     torch.autograd.grad(functions(graph)[0](*given)[0].sum(), given[5])
     functions(graph)[0](*given)[0].sum().backward()
     assert asked == [[False] * 5, [True, False, False, False, False], [True] * 5]
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[StorageWeakRef]:
+    """The memory of all messages that are kept, without holding it."""
+    found: list[StorageWeakRef] = []
+    inner = sums_module.messages_of
+
+    def watched(*args: Any, keep: bool = False) -> list[Tensor]:
+        messages = inner(*args, keep=keep)
+        if keep:
+            found.extend(StorageWeakRef(x.untyped_storage()) for x in messages)
+        return messages
+
+    monkeypatch.setattr(sums_module, "messages_of", watched)
+    return found
+
+
+@pytest.mark.parametrize("small_chunks", ["kept"], indirect=True)
+@pytest.mark.parametrize("forces", [False, True])
+def test_messages_are_freed_by_the_backward_pass_while_the_loss_is_held(
+    forces: bool, kept: list[StorageWeakRef]
+) -> None:
+    graph = radius_graph(cluster(), 3.0)
+    given = inputs(graph, gate=True, moved=True)
+    loss = functions(graph)[0](*given)[0].sin().sum()
+    if forces:
+        (force,) = torch.autograd.grad(loss, given[0], create_graph=True)
+        loss = loss + force.square().sum()
+    assert len(kept) > 12
+    assert not any(memory.expired() for memory in kept)
+    loss.backward()
+    assert all(memory.expired() for memory in kept)
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("small_chunks", ["kept"], indirect=True)
+def test_messages_are_kept_only_where_something_can_be_differentiated(kept: list[StorageWeakRef]) -> None:
+    graph = radius_graph(cluster(), 3.0)
+    given = inputs(graph, gate=True, moved=True)
+    ours = functions(graph)[0]
+    with torch.no_grad():
+        expected = ours(*given)
+    found = ours(*(None if x is None else x.detach() for x in given))
+    assert not kept
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    ours(*given)
+    assert kept
 
 
 def test_a_graph_without_edges_and_one_without_atoms_pass() -> None:
