@@ -125,7 +125,7 @@ def complete_graph(structures: Structures) -> Graph:
 
 def _complete_indices(n_atoms: Tensor) -> tuple[Tensor, Tensor, Tensor, bool]:
     counts = n_atoms.tolist()
-    if len(set(counts)) == 1:
+    if len(set(counts)) == 1 and counts[0] > 0:
         senders, receivers, reverse = _dense_indices(len(counts), counts[0])
         device = n_atoms.device
         return senders.to(device), receivers.to(device), reverse.to(device), True
@@ -144,6 +144,11 @@ def _complete_indices(n_atoms: Tensor) -> tuple[Tensor, Tensor, Tensor, bool]:
 @lru_cache(maxsize=256)
 def _dense_indices(b: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Senders, receivers and reverse of b complete graphs of n atoms, on the CPU."""
+    with torch.inference_mode(False):  # what is kept must serve derivatives too, whoever asks first
+        return _new_dense_indices(b, n)
+
+
+def _new_dense_indices(b: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
     receiver = torch.arange(n).repeat_interleave(max(n - 1, 0))  # [n(n-1)]
     slot = torch.arange(max(n - 1, 0)).repeat(n)
     sender = slot + (slot >= receiver)

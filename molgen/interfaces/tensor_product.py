@@ -18,6 +18,7 @@ class TensorProduct(nn.Module):
     irreps1: o3.Irreps
     irreps2: o3.Irreps
     irreps_out: o3.Irreps
+    channelwise: bool = False  # whether channel u of the output depends on channel u of the inputs alone
     weight_numel: int = 0  # external weights that forward takes; 0 where the product holds its own or has none
 
     def forward(self, x1: Tensor, x2: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -115,6 +115,9 @@ def _find_readouts(irreps: object) -> tuple[slice, slice]:
             vector = slice(where.start, where.start + 3)
     if scalars is None or vector is None:
         raise ConfigError(
-            f"the encoder returns {irreps}", where="encoder", expected="scalars `0e` and one displacement `1o`"
+            f"the encoder returns {irreps}",
+            where="encoder.config",
+            expected="scalars `0e` and one displacement `1o`",
+            remedy="choose options with which it returns both",
         )
     return scalars, vector

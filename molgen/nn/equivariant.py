@@ -18,7 +18,7 @@ from molgen.errors import ConfigError
 
 __all__ = ["EquivariantLinear", "EquivariantNorm", "Gate", "from_mul_ir", "spherical_irreps", "to_mul_ir"]
 
-# added to mean squares, so that features near zero pass nearly unscaled by 1/√ε, with finite derivatives
+# added to mean squares, so that features near zero are scaled by 1/√ε at most, with finite derivatives
 _EPSILON: Final = 1e-2
 
 
@@ -55,6 +55,9 @@ class EquivariantLinear(nn.Module):
         outputs: channels.
         bias: of `0e`.
 
+    Raises:
+        ConfigError: irreps that occur more than once, no channels.
+
     >>> EquivariantLinear("0e + 1o", 8, 16)(torch.randn(5, 4, 8)).shape
     torch.Size([5, 4, 16])
     """
@@ -63,8 +66,10 @@ class EquivariantLinear(nn.Module):
 
     def __init__(self, irreps: o3.Irreps | str, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__()
+        if inputs < 1 or outputs < 1:
+            raise ConfigError("a linear map without channels", where=f"inputs={inputs}, outputs={outputs}")
         self.irreps = _once(irreps)
-        self.weight = nn.Parameter(torch.randn(len(self.irreps), inputs, outputs) / math.sqrt(max(inputs, 1)))
+        self.weight = nn.Parameter(torch.randn(len(self.irreps), inputs, outputs) / math.sqrt(inputs))
         self.scalar = _scalar(self.irreps)
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias and self.scalar is not None else None
         self.register_buffer("of", _irrep_of(self.irreps), persistent=False)
@@ -79,7 +84,7 @@ class EquivariantLinear(nn.Module):
         else:
             shift = F.pad(self.bias[None], (0, 0, self.scalar, len(self.of) - self.scalar - 1))  # [K, outputs]
             out = torch.baddbmm(shift[:, None].to(rows.dtype), rows, weight)
-        return out.transpose(0, 1).unflatten(0, x.shape[:-2])
+        return out.transpose(0, 1).reshape(*x.shape[:-1], out.shape[2])
 
 
 class Gate(nn.Module):

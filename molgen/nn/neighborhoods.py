@@ -1,7 +1,7 @@
 """Edges of each receiver side by side, so that sums over neighbours are matrix products.
 
 Receivers with about as many neighbours stand in one block [R, W] of slots, W to each; slots that no edge fills hold
-zeros. On dense graphs, and wherever all atoms have alike many neighbours, there is one block and no copy.
+zeros. On dense graphs, and wherever all atoms have as many neighbours, slots are edges and nothing is copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Block", "Neighborhoods"]
 
 # empty slots that cost less than another block of slots does
 _FEW_SLOTS: Final = 4096
-# widths of blocks grow by this factor, which leaves a tenth of the slots empty
+# widths of blocks grow by this factor, and one block alone may have as many more slots than edges
 _GROWTH: Final = 1.25
 
 

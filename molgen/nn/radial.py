@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from molgen.errors import ConfigError
+from molgen.nn.exact_tables import ExactTables
 
 __all__ = ["BesselBasis", "ExponentialBasis", "LogarithmicBasis", "polynomial_envelope"]
 
@@ -23,7 +24,7 @@ def polynomial_envelope(lengths: Tensor, cutoff: float, p: int = 6) -> Tensor:
     >>> polynomial_envelope(torch.tensor([0.0, 5.0, 7.0]), 5.0).tolist()
     [1.0, 0.0, 0.0]
     """
-    x = lengths / cutoff
+    x = (lengths / cutoff).clamp_max(1.0)  # far beyond, powers of it would overflow and their zero gradients be NaN
     a, b, c = (p + 1) * (p + 2) / 2, p * (p + 2), p * (p + 1) / 2
     value = 1 - x**p * (a - x * (b - c * x))
     return torch.where(x < 1, value, torch.zeros_like(value))
@@ -51,7 +52,7 @@ class BesselBasis(nn.Module):
         return torch.sin((math.pi * x)[..., None] * k) * factor[..., None]
 
 
-class ExponentialBasis(nn.Module):
+class ExponentialBasis(ExactTables):
     """[..., size] Gaussians in exp(−r/r₀): fine where bonds are, flat where atoms are far, finite at any length.
 
     Unke and Meuwly 2019 (PhysNet), eq. 7, without the cut-off.
@@ -62,7 +63,7 @@ class ExponentialBasis(nn.Module):
     def __init__(self, size: int, scale: float = 1.0) -> None:
         super().__init__()
         self.size, self.scale = size, scale
-        self.register_buffer("centres", torch.linspace(0, 1, size, dtype=torch.float64), persistent=False)
+        self.table("centres", torch.linspace(0, 1, size, dtype=torch.float64))
 
     def forward(self, lengths: Tensor) -> Tensor:
         """Of lengths [...], in the unit of `scale`."""
@@ -70,7 +71,7 @@ class ExponentialBasis(nn.Module):
         return torch.exp(-(((y - self.centres.to(y.dtype)) * self.size).square()))
 
 
-class LogarithmicBasis(nn.Module):
+class LogarithmicBasis(ExactTables):
     """[..., size] Gaussians in ln r between `low` and `high`, clamped beyond: resolves every scale of noise."""
 
     centres: Tensor
@@ -78,9 +79,7 @@ class LogarithmicBasis(nn.Module):
     def __init__(self, size: int, low: float, high: float) -> None:
         super().__init__()
         self.low, self.high = math.log(low), math.log(high)
-        self.register_buffer(
-            "centres", torch.linspace(self.low, self.high, size, dtype=torch.float64), persistent=False
-        )
+        self.table("centres", torch.linspace(self.low, self.high, size, dtype=torch.float64))
         self.width = (self.high - self.low) / max(size - 1, 1)
 
     def forward(self, lengths: Tensor) -> Tensor:

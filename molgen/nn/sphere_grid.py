@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from molgen.errors import ConfigError
+from molgen.nn.exact_tables import ExactTables
 from molgen.nn.spherical_harmonics import SphericalHarmonics
 
 __all__ = ["SphereGrid"]
 
 
-class SphereGrid(nn.Module):
+class SphereGrid(ExactTables):
     """To and from values at Gauss-Legendre × uniform points: from_grid(to_grid(x)) is x.
 
     Analysis is exact for functions of degree up to `degree` − l_max, so a product of functions of degrees that sum to
@@ -41,8 +42,8 @@ class SphereGrid(nn.Module):
             raise ConfigError(f"a grid of degree {degree} for l_max={l_max}", expected=f"at least {2 * max(l_max, 0)}")
         self.l_max, self.degree = l_max, degree
         values, weights = _tables(l_max, degree)
-        self.register_buffer("values", values, persistent=False)
-        self.register_buffer("weights", weights, persistent=False)
+        self.table("values", values)
+        self.table("weights", weights)
 
     @property
     def size(self) -> int:

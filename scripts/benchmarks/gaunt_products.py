@@ -5,7 +5,8 @@ python scripts/benchmarks/gaunt_products.py --device cuda       # with `fused`, 
 
 Boxes of 192 atoms of water, float32, 5 Å, the network of MACE's size (32 channels, 0e + 1o, l_max 3, correlation 3). As
 it comes, the product is taken after the sum over neighbours (`moments`); the other rows take it on every edge, by the
-method named, or by `clebsch-gordan`, which is e3nn's. All rows of one product compute the same function.
+method named, which grid, separable and fourier take for the powers too, or by `clebsch-gordan`, which is e3nn's. All
+rows of one product compute the same function.
 """
 
 from __future__ import annotations

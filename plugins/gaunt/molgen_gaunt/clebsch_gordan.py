@@ -102,7 +102,7 @@ class ClebschGordan(TensorProduct):
         irreps_out: o3.Irreps | str,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.channelwise = config, config.mode == "channelwise"
         self.irreps1 = _read(irreps1, "irreps1")
         self.irreps2 = _read(irreps2, "irreps2")
         self.irreps_out = _read(irreps_out, "irreps_out")

@@ -116,7 +116,7 @@ class GauntTensorProduct(TensorProduct):
         irreps_out: o3.Irreps | str,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.channelwise = config, config.mode == "channelwise"
         sides = [
             read_irreps(irreps, name)
             for irreps, name in zip((irreps1, irreps2, irreps_out), ("irreps1", "irreps2", "irreps_out"), strict=True)

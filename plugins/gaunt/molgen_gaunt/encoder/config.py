@@ -9,8 +9,9 @@ from e3nn import o3
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from molgen.host.component import ComponentKind, ComponentRef
-from molgen.nn import spherical_irreps
 from molgen_gaunt.config import Parity
+from molgen_gaunt.encoder.irreps import irreps_after
+from molgen_gaunt.form import natural
 
 __all__ = ["GauntEncoderConfig"]
 
@@ -25,7 +26,9 @@ class GauntEncoderConfig(BaseModel):
 
     channels: int = Field(64, ge=1, description="channels of every degree")
     l_max: int = Field(3, ge=0, description="highest degree of the edges' harmonics and of what is summed over them")
-    l_hidden: int = Field(1, ge=0, description="highest degree of node features between layers, at most l_max")
+    l_hidden: int = Field(
+        1, ge=0, validate_default=True, description="highest degree of node features between layers, at most l_max"
+    )
     layers: int = Field(2, ge=1, description="message-passing layers")
     correlation: int = Field(3, ge=1, description="ν, factors of the highest power of what a node gathered")
     parity: Parity = Field("even", description="true tensors alone (even), or pseudotensors and odd paths too (full)")
@@ -45,11 +48,6 @@ class GauntEncoderConfig(BaseModel):
     envelope_exponent: int = Field(6, ge=3, description="p of the polynomial envelope, with a cutoff")
     irreps_out: str | None = Field(None, description="of the output, like 128x0e + 16x1o; null for all hidden features")
 
-    @property
-    def irreps_hidden(self) -> o3.Irreps:
-        """Of one channel of node features between layers."""
-        return spherical_irreps(self.l_hidden, pseudo=self.parity == "full")
-
     @model_validator(mode="before")
     @classmethod
     def _product_of_this_network(cls, data: Any) -> Any:
@@ -68,13 +66,21 @@ class GauntEncoderConfig(BaseModel):
             return data
         parity = data.get("parity", "even")
         filled = {"weights": "internal", "parity": parity if parity in ("even", "full") else "even", **options}
-        return {**data, "tensor_product": {"use": use, "config": filled}}
+        rest = given if isinstance(given, Mapping) else {}
+        return {**data, "tensor_product": {**rest, "use": use, "config": filled}}
 
     @field_validator("l_hidden")
     @classmethod
     def _within_l_max(cls, value: int, info: ValidationInfo) -> int:
         if "l_max" in info.data and value > info.data["l_max"]:
             raise ValueError(f"l_hidden = {value} is above l_max = {info.data['l_max']}")
+        return value
+
+    @field_validator("tensor_product")
+    @classmethod
+    def _has_the_odd_paths(cls, value: ComponentRef, info: ValidationInfo) -> ComponentRef:
+        if info.data.get("parity") == "full" and getattr(value.config, "parity", "full") == "even":
+            raise ValueError("its parity is even, and parity: full of the network needs the odd paths of the product")
         return value
 
     @field_validator("nonlinearity")
@@ -87,21 +93,24 @@ class GauntEncoderConfig(BaseModel):
     @field_validator("irreps_out")
     @classmethod
     def _reached(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None or "l_hidden" not in info.data or "parity" not in info.data:
+        if value is None or not {"layers", "l_max", "l_hidden", "correlation", "parity"} <= set(info.data):
             return value
         try:
             irreps = o3.Irreps(value)
         except (ValueError, AssertionError) as error:
             raise ValueError(f"{value!r} are no irreps; expected irreps like '128x0e + 16x1o'") from error
-        there = spherical_irreps(info.data["l_hidden"], pseudo=info.data["parity"] == "full")
         if irreps.dim == 0:
             raise ValueError("the output is empty")
+        sizes = (info.data[name] for name in ("layers", "l_max", "l_hidden", "correlation"))
+        there = irreps_after(*sizes, full=info.data["parity"] == "full")
         for _, ir in irreps:
             if ir not in there:
-                remedy = (
-                    "set parity: full" if ir.p != (-1) ** ir.l and info.data["parity"] == "even" else "raise l_hidden"
-                )
-                raise ValueError(f"no feature of the network is {ir}: they are {there}; {remedy}")
-        if info.data.get("layers") == 1 and any(ir.p != (-1) ** ir.l for _, ir in irreps):
-            raise ValueError("one layer makes no pseudotensors; set layers: 2 or more")
+                raise ValueError(f"no feature of the network is {ir}: they are {there}; {_remedy(ir, info.data)}")
         return value
+
+
+def _remedy(ir: o3.Irrep, options: Mapping[str, Any]) -> str:
+    """How to get an irrep that is not there."""
+    if natural(ir.l, ir.p) or ir.l > options["l_hidden"]:
+        return "raise l_hidden"
+    return "set parity: full" if options["parity"] == "even" else "take more layers, a higher correlation or l_max"

@@ -1,8 +1,8 @@
 """Messages x_j ⊗ R(r_ij) Y(r̂_ij), summed over neighbours, by any tensor product that is channel-wise.
 
 A product is bilinear, so that it may come after the sum: moments Σ_j x_j Y_ijᵀ are gathered, one matrix product for
-each receiver, and the product turns them into features, once per node and not per edge. Nothing as large as edges ×
-channels × components is ever written. Where degrees are so high that moments are larger than that, the product is taken
+each receiver, and the product turns them into features, once per node and not per edge. Messages, of edges × channels ×
+components, are never written. Where degrees are so high that moments are larger than that, the product is taken
 on every edge.
 """
 
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from molgen.errors import ConfigError
 from molgen.host.component import ComponentRef
-from molgen.interfaces import TensorProduct
 from molgen.neighbors import Graph
 from molgen.nn import Neighborhoods, from_mul_ir, gather_senders, sum_to_receivers, to_mul_ir
 from molgen_gaunt.encoder.moments import moments
+from molgen_gaunt.encoder.products import build_product
 
-__all__ = ["Convolution", "Edges", "build_product"]
+__all__ = ["Convolution", "Edges"]
 
 # moments per channel (components of x times those of a filter) above which edges are cheaper
 _MOST_MOMENTS: Final = 1024
@@ -36,24 +36,6 @@ class Edges:
     neighborhoods: Neighborhoods
     harmonics: Tensor  # [S, (l_max + 1)²], with the envelope, zero in empty slots
     radial: Tensor  # [S, H]
-
-
-def build_product(ref: ComponentRef, channels: int, irreps: tuple[o3.Irreps, o3.Irreps, o3.Irreps]) -> TensorProduct:
-    """The product of a config between as many channels of each irreps.
-
-    Raises:
-        ConfigError: it wants weights from outside, or can't make the output.
-    """
-    names = ("irreps1", "irreps2", "irreps_out")
-    sides = {name: _copies(side, channels) for name, side in zip(names, irreps, strict=True)}
-    product: TensorProduct = ref.build(**sides)
-    if product.weight_numel:
-        raise ConfigError(
-            f"{ref.use} takes weights from outside, and this network has none for it",
-            where="tensor_product",
-            remedy="set weights: internal, or none",
-        )
-    return product
 
 
 class Convolution(nn.Module):
@@ -90,24 +72,24 @@ class Convolution(nn.Module):
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
         self.irreps_filter = o3.Irreps.spherical_harmonics(l_filter)
         self.channels = channels
-        self._kept: tuple[object, Tensor] | None = None
+        self._coupled: _Coupled | None = None
         self.product = build_product(product, channels, (irreps_in, self.irreps_filter, irreps_out))
-        # every pair of components, in all channels at once
-        first = torch.eye(irreps_in.dim).repeat_interleave(self.irreps_filter.dim, 0)
-        second = torch.eye(self.irreps_filter.dim).repeat(irreps_in.dim, 1)
-        self.register_buffer("basis1", self._in_all_channels(first, irreps_in), persistent=False)
-        self.register_buffer("basis2", self._in_all_channels(second, self.irreps_filter), persistent=False)
-        channelwise = self._is_channelwise()
-        if aggregation == "moments" and not channelwise:
+        if aggregation == "moments" and not self.product.channelwise:
             raise ConfigError(
                 f"{product.use} mixes channels, so that it can't follow the sum over neighbours",
                 where="aggregation",
                 remedy="set aggregation: auto or edges, or mode: channelwise of the product",
             )
-        by_moments = channelwise and (
-            aggregation == "moments" or irreps_in.dim * self.irreps_filter.dim <= _MOST_MOMENTS
-        )
-        self.aggregation = "moments" if by_moments and aggregation != "edges" else "edges"
+        few = irreps_in.dim * self.irreps_filter.dim <= _MOST_MOMENTS
+        if aggregation == "auto":
+            aggregation = "moments" if few and self.product.channelwise else "edges"
+        self.aggregation = aggregation
+        if aggregation == "moments":
+            # every pair of components, in all channels at once
+            first = torch.eye(irreps_in.dim).repeat_interleave(self.irreps_filter.dim, 0)
+            second = torch.eye(self.irreps_filter.dim).repeat(irreps_in.dim, 1)
+            self.register_buffer("basis1", self._in_all_channels(first, irreps_in), persistent=False)
+            self.register_buffer("basis2", self._in_all_channels(second, self.irreps_filter), persistent=False)
         self.radial = nn.Parameter(torch.randn(channels, radial_channels) / radial_channels**0.5)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
@@ -117,16 +99,19 @@ class Convolution(nn.Module):
     def coupling(self) -> Tensor:
         """[C, K_in · K_filter, K_out]: the product, channel by channel, as a matrix.
 
-        Kept from call to call while no weight of the product asks for a gradient and none was written to.
+        Kept from call to call in evaluation while no weight of the product asks for a gradient or changes; buffers of a
+        product are taken for constants.
         """
         weights = list(self.product.parameters())
-        if torch.compiler.is_compiling() or any(weight.requires_grad for weight in weights):
-            self._kept = None
+        if self.training or torch.compiler.is_compiling() or any(weight.requires_grad for weight in weights):
+            self._coupled = None
             return self._coupling()
-        state = (self.basis1.dtype, self.basis1.device, [(weight.data_ptr(), weight._version) for weight in weights])
-        if self._kept is None or self._kept[0] != state:
-            self._kept = state, self._coupling().contiguous()
-        return self._kept[1]
+        if self._coupled is None or not self._coupled.fits(self.basis1, weights):
+            # tensors made in inference mode could not be saved for a derivative later
+            with torch.inference_mode(False), torch.no_grad():
+                kept = [weight.clone() for weight in weights]
+            self._coupled = _Coupled(self._coupling().contiguous(), self.basis1, kept)
+        return self._coupled.matrix
 
     def _coupling(self) -> Tensor:
         rows = self.product(self.basis1, self.basis2)
@@ -135,7 +120,8 @@ class Convolution(nn.Module):
     def _by_moments(self, x: Tensor, edges: Edges) -> Tensor:
         n, _, channels = x.shape
         found = moments(x, edges.radial, edges.harmonics, self.radial, edges.neighborhoods)  # [N, K_in, C, K_filter]
-        by_channel = found.permute(2, 0, 1, 3).reshape(channels, n, -1)  # [C, N, K_in · K_filter]
+        size = found.shape[1] * found.shape[3]
+        by_channel = found.permute(2, 0, 1, 3).reshape(channels, n, size)  # [C, N, K_in · K_filter]
         return _ChannelsLast.apply(torch.bmm(by_channel, self.coupling()))
 
     def _on_edges(self, x: Tensor, edges: Edges) -> Tensor:
@@ -149,14 +135,20 @@ class Convolution(nn.Module):
     def _in_all_channels(self, rows: Tensor, irreps: o3.Irreps) -> Tensor:
         return to_mul_ir(rows[..., None].expand(-1, -1, self.channels), irreps).contiguous()
 
-    def _is_channelwise(self) -> bool:
-        """Whether the first channels of the inputs reach no other channel of the output."""
-        first = torch.zeros(self.channels)
-        first[0] = 1
-        sides = [torch.rand(1, irreps.dim, 1) * first for irreps in (self.irreps_in, self.irreps_filter)]
-        with torch.no_grad():
-            out = self.product(to_mul_ir(sides[0], self.irreps_in), to_mul_ir(sides[1], self.irreps_filter))
-        return not from_mul_ir(out, self.irreps_out, self.channels)[..., 1:].any()
+
+@dataclass(frozen=True, eq=False)
+class _Coupled:
+    """A product as a matrix, and what it was made of."""
+
+    matrix: Tensor
+    basis: Tensor
+    weights: list[Tensor]
+
+    def fits(self, basis: Tensor, weights: list[Tensor]) -> bool:
+        """Whether it would be made again of these."""
+        if basis is not self.basis or (self.matrix.is_inference() and not torch.is_inference_mode_enabled()):
+            return False
+        return all(torch.equal(old, new) for old, new in zip(self.weights, weights, strict=True))
 
 
 class _ChannelsLast(torch.autograd.Function):
@@ -181,7 +173,3 @@ class _ChannelsFirst(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         return _ChannelsLast.apply(grads[0])
-
-
-def _copies(irreps: o3.Irreps, channels: int) -> o3.Irreps:
-    return o3.Irreps([(channels, ir) for _, ir in irreps])

@@ -1,8 +1,8 @@
 """Moments of a neighbourhood: B_i = Σ_j (R(r_ij) ∘ x_j) ⊗ Y(r̂_ij), computed a few receivers at a time.
 
-Gathered features live for as many edges as a core's cache holds; what is kept for derivatives is the
-arguments. Σ B·b is linear in each of x, radial features f, harmonics Y, radial weights W and b, so that every
-derivative, of any order, is this form again with an argument left out and others exchanged.
+Gathered features live for as many edges as a core's cache holds (gradients by x are written once for all of them); what
+is kept for derivatives is the arguments. Σ B·b is linear in each of x, radial features f, harmonics Y, radial weights W
+and b, so that every derivative, of any order, is this form again with an argument left out and others exchanged.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def moments(x: Tensor, radial: Tensor, harmonics: Tensor, weights: Tensor, hoods
         hoods: of the graph.
     """
     with torch.autocast(x.device.type, enabled=False):
-        (found,) = _Form.apply(hoods, ("b",), x, radial, harmonics, weights, None)
+        (found,) = _Multilinear.apply(hoods, ("b",), x, radial, harmonics, weights, None)
     return found
 
 
-class _Form(torch.autograd.Function):
+class _Multilinear(torch.autograd.Function):
     """Derivatives of Σ B·b by the wanted arguments, at the others."""
 
     @staticmethod
@@ -59,7 +59,7 @@ class _Form(torch.autograd.Function):
                 if grad is None or not wanted:
                     continue
                 exchanged = arguments | {name: grad}
-                found = _Form.apply(ctx.hoods, wanted, *exchanged.values())
+                found = _Multilinear.apply(ctx.hoods, wanted, *exchanged.values())
                 for other, part in zip(wanted, found, strict=True):
                     total[other] = total[other] + part if other in total else part
         return None, None, *(total.get(name) for name in _NAMES)
@@ -83,7 +83,8 @@ class _Derivatives:
         sums, position = [], 0
         cached = _STEP * torch.get_num_threads() if self.y.device.type == "cpu" else 1 << 60
         for block in self.hoods.blocks:
-            found = self.x.new_empty(len(block.receivers), self.width, self.size)
+            rows = len(block.receivers) if "b" in self.wanted else 0
+            found = self.x.new_empty(rows, self.width, self.size)
             b = self.b if self.b is None or self.hoods.in_order else self.b.index_select(0, block.receivers)
             count = max(1, cached // (self.width * max(block.width, 1)))
             for start in range(0, len(block.receivers), count):
@@ -102,9 +103,10 @@ class _Derivatives:
         return tuple(results[name] for name in self.wanted)  # type: ignore[misc]
 
     def _step(self, senders: Tensor, part: slice, sums: Tensor, b: Tensor | None) -> None:
-        """R receivers with W slots each: `part` of the slots, SL = R·W; sums and b are [R, D·C, K]."""
-        wanted, count = self.wanted, len(sums)
-        f, y = self.f[part], self.y[part].view(count, -1, self.size)  # [SL, H], [R, W, K]
+        """R receivers with W slots each: `part` of the slots, SL = R·W; sums, if wanted, and b are [R, D·C, K]."""
+        wanted, f, y = self.wanted, self.f[part], self.y[part]  # [SL, H], [SL, K]
+        count = len(sums) if b is None else len(b)
+        y = y.view(count, len(y) // max(count, 1), self.size)  # [R, W, K]
         x = self.x.index_select(0, senders)  # [SL, D, C]
         radial = torch.mm(f, self.transposed)[:, None]  # [SL, 1, C]
         if "b" in wanted or "y" in wanted:
@@ -113,7 +115,7 @@ class _Derivatives:
                 torch.bmm(scaled.mT, y, out=sums)
         if b is None:
             return
-        b = b.reshape(sums.shape)
+        b = b.reshape(count, self.width, self.size)
         if "y" in wanted:
             torch.bmm(scaled, b, out=self.rows["y"][part].view(y.shape))
         if "x" not in wanted and "f" not in wanted and self.weights is None:

@@ -25,12 +25,11 @@ from molgen.nn import (
     RadialNetwork,
     SphereGrid,
     SphericalHarmonics,
-    spherical_irreps,
 )
 from molgen_gaunt.encoder.config import GauntEncoderConfig
 from molgen_gaunt.encoder.convolution import Convolution, Edges
+from molgen_gaunt.encoder.irreps import copies, gathered_irreps, hidden_irreps
 from molgen_gaunt.encoder.powers import build_powers
-from molgen_gaunt.form import strengths
 
 __all__ = ["GauntEncoder", "build"]
 
@@ -70,7 +69,7 @@ class GauntEncoder(Encoder):
         self, config: GauntEncoderConfig, *, inputs: int, edge_inputs: int = 0, average_neighbors: float
     ) -> None:
         super().__init__()
-        if not average_neighbors > 0:
+        if not 0 < average_neighbors < math.inf:
             raise ConfigError(f"average_neighbors is {average_neighbors}", expected="a positive number")
         self.config, c = config, config.channels
         self.edges = EdgeSpec("complete") if config.cutoff is None else EdgeSpec("radius", config.cutoff, periodic=True)
@@ -92,8 +91,7 @@ class GauntEncoder(Encoder):
             irreps = layers[-1].irreps_out
         self.layers = nn.ModuleList(layers)
         self.irreps_hidden = irreps
-        every = o3.Irreps([(c, ir) for _, ir in irreps])
-        self.irreps_out = o3.Irreps(config.irreps_out) if config.irreps_out is not None else every
+        self.irreps_out = copies(irreps, c) if config.irreps_out is None else o3.Irreps(config.irreps_out)
         self.read_outs = nn.ParameterList(torch.randn(c, mul) / math.sqrt(c) for mul, _ in self.irreps_out)
 
     def forward(self, graph: Graph, node_scalars: Tensor, edge_scalars: Tensor | None = None) -> Features:
@@ -146,10 +144,9 @@ class _Layer(nn.Module):
     def __init__(self, config: GauntEncoderConfig, irreps_in: o3.Irreps, inputs: int, average_neighbors: float) -> None:
         super().__init__()
         c = config.channels
-        full = config.parity == "full"
-        gathered = _reached(irreps_in, config.l_max, full)
-        pseudo = any(ir.p != (-1) ** ir.l for _, ir in gathered)
-        self.irreps_in, self.irreps_out = irreps_in, spherical_irreps(config.l_hidden, pseudo=pseudo)
+        gathered = gathered_irreps(irreps_in, config.l_max, full=config.parity == "full")
+        self.irreps_in = irreps_in
+        self.irreps_out = hidden_irreps(gathered, config.l_hidden, config.correlation)
         self.average_neighbors = average_neighbors
         self.norm = EquivariantNorm(irreps_in, c) if config.normalize else nn.Identity()
         self.mix_in = EquivariantLinear(irreps_in, c, c)
@@ -173,8 +170,8 @@ class _Layer(nn.Module):
         if config.nonlinearity != "none":
             self.update.append(_nonlinearity(config, self.irreps_out))
             self.update.append(EquivariantLinear(self.irreps_out, c, c))
-        self.kept = [ir for _, ir in irreps_in if ir in self.irreps_out]
-        self.skip = EquivariantLinear(o3.Irreps([(1, ir) for ir in self.kept]), c, c, bias=False)
+        self.carried = [ir for _, ir in irreps_in if ir in self.irreps_out]
+        self.skip = EquivariantLinear(o3.Irreps([(1, ir) for ir in self.carried]), c, c, bias=False)
 
     def forward(self, x: Tensor, node_scalars: Tensor, edges: Edges) -> Tensor:
         """[N, K_out, C] of x [N, K_in, C] and node scalars [N, inputs]."""
@@ -186,10 +183,10 @@ class _Layer(nn.Module):
     def _skipped(self, x: Tensor) -> Tensor:
         there = dict(zip((ir for _, ir in self.irreps_in), self.irreps_in.slices(), strict=True))
         kept = iter(
-            self.skip(torch.cat([x[:, there[ir]] for ir in self.kept], 1)).split([ir.dim for ir in self.kept], 1)
+            self.skip(torch.cat([x[:, there[ir]] for ir in self.carried], 1)).split([ir.dim for ir in self.carried], 1)
         )
         zeros = x.new_zeros(len(x), 1, x.shape[2])
-        parts = [next(kept) if ir in self.kept else zeros.expand(-1, ir.dim, -1) for _, ir in self.irreps_out]
+        parts = [next(kept) if ir in self.carried else zeros.expand(-1, ir.dim, -1) for _, ir in self.irreps_out]
         return torch.cat(parts, dim=1)
 
 
@@ -208,15 +205,3 @@ class _OnSphere(nn.Module):
 
 def _nonlinearity(config: GauntEncoderConfig, irreps: o3.Irreps) -> nn.Module:
     return Gate(irreps, config.channels) if config.nonlinearity == "gate" else _OnSphere(config.l_hidden)
-
-
-def _reached(irreps_in: o3.Irreps, l_max: int, full: bool) -> o3.Irreps:
-    """Irreps up to l_max that products with harmonics up to l_max make; pseudotensors only where `full`."""
-    found: set[o3.Irrep] = set()
-    for odd in (False, True) if full else (False,):
-        table = strengths((irreps_in.lmax, l_max, l_max), odd=odd)
-        for _, ir in irreps_in:
-            for l in range(l_max + 1):
-                parity = ir.p * (-1) ** l
-                found |= {o3.Irrep(l3, parity) for l3 in range(l_max + 1) if table[ir.l, l, l3]}
-    return o3.Irreps([(1, ir) for _, ir in spherical_irreps(l_max, pseudo=True) if ir in found])

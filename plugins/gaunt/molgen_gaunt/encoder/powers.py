@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from molgen.host.component import ComponentRef
 from molgen.nn import from_mul_ir, spherical_irreps, to_mul_ir
 from molgen_gaunt.config import GauntConfig
-from molgen_gaunt.encoder.convolution import build_product
+from molgen_gaunt.encoder.irreps import copies
+from molgen_gaunt.encoder.products import build_product, located
 from molgen_gaunt.many_body import ManyBodyProduct
 
 __all__ = ["ChainedPowers", "SpherePowers", "build_powers"]
@@ -40,13 +41,14 @@ class SpherePowers(nn.Module):
         self.irreps_in, self.irreps_out, self.channels = irreps_in, irreps_out, channels
         self.natural_in, self.natural_out = spherical_irreps(irreps_in.lmax), spherical_irreps(irreps_out.lmax)
         self.pseudo = any(ir.p != (-1) ** ir.l for _, ir in irreps_in)
-        self.product = ManyBodyProduct(
-            _copies(self.natural_in, channels),
-            _copies(self.natural_out, channels),
-            correlation=correlation,
-            method=method,  # type: ignore[arg-type]
-            weights="external",
-        )
+        with located("correlation"):
+            self.product = ManyBodyProduct(
+                copies(self.natural_in, channels),
+                copies(self.natural_out, channels),
+                correlation=correlation,
+                method=method,  # type: ignore[arg-type]
+                weights="external",
+            )
         self.weight_numel = self.product.weight_numel
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
@@ -88,15 +90,15 @@ class ChainedPowers(nn.Module):
         """Of x [N, K_in, C]; weights [powers, irreps of the output, channels], the last running fastest."""
         factors = weights.view(len(x), -1, len(self.irreps_out), self.channels)
         factor = power = to_mul_ir(x, self.irreps_in)
-        total = self._kept(x) * factors[:, 0].index_select(1, self.of)
+        total = self._shared(x) * factors[:, 0].index_select(1, self.of)
         for n, product in enumerate(self.products, 1):
             power = product(power, factor)
             last = n == len(self.products)
             found = from_mul_ir(power, self.irreps_out if last else self.irreps_in, self.channels)
-            total = total + (found if last else self._kept(found)) * factors[:, n].index_select(1, self.of)
+            total = total + (found if last else self._shared(found)) * factors[:, n].index_select(1, self.of)
         return total
 
-    def _kept(self, x: Tensor) -> Tensor:
+    def _shared(self, x: Tensor) -> Tensor:
         """What the output has of the input's irreps; zero for the others."""
         there = {ir: part for (_, ir), part in zip(self.irreps_in, self.irreps_in.slices(), strict=True)}
         zeros = x.new_zeros(len(x), 1, self.channels)
@@ -114,7 +116,3 @@ def _function(x: Tensor, irreps: o3.Irreps, natural: o3.Irreps, sign: int) -> Te
 
 def _degree(l: int) -> slice:
     return slice(l * l, (l + 1) ** 2)
-
-
-def _copies(irreps: o3.Irreps, channels: int) -> o3.Irreps:
-    return o3.Irreps([(channels, ir) for _, ir in irreps])
