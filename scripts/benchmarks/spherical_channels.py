@@ -29,6 +29,7 @@ from molgen.nn import WignerD
 
 INPUTS: Final = 4
 CUTOFF: Final = 5.0  # Å
+_L_MAX: Final = 2  # of the errors
 TAPS: Final = (1, 2, 4, 8, 16)
 _DENSITY: Final = 0.1  # atoms/Å³, that of water
 _NEAREST: Final = 0.9  # Å
@@ -51,10 +52,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(arguments.threads)
     where = machine() | {"threads": arguments.threads}
-    sizes = {"channels": arguments.channels, "hidden_channels": arguments.channels, "layers": arguments.layers}
-    results = _accuracy(sizes, arguments.seeds, arguments.repeats)
-    growth = _growth(sizes, degrees, arguments.atoms, arguments.repeats)
-    torch.set_num_threads(before)
+    sizes = {
+        "channels": arguments.channels,
+        "hidden_channels": arguments.channels,
+        "layers": arguments.layers,
+        "l_max": _L_MAX,
+    }
+    try:
+        results = _accuracy(sizes, arguments.seeds, arguments.repeats)
+        growth = _growth(sizes, degrees, arguments.atoms, arguments.repeats)
+    finally:
+        torch.set_num_threads(before)
     title = (
         f"errors at initialisation (float64); energy and forces of 27 atoms and, at m_max 1, of {arguments.atoms} in a "
         f"box (float32); {arguments.layers} layers × {arguments.channels} channels, cutoff {CUTOFF:g} Å"
@@ -85,8 +93,8 @@ def _accuracy(sizes: Mapping[str, int], seeds: int, repeats: int) -> list[dict[s
         features, energies, jump = (_quadratic_mean(column) for column in zip(*measured, strict=True))
         shown = {
             "encoder": use + ("" if config.get("reflections", True) else ", reflections: false"),
-            "l_max": 2,
-            "m_max": config.get("m_max", 2),
+            "l_max": sizes["l_max"],
+            "m_max": config.get("m_max", sizes["l_max"]),
             "taps": config.get("taps", ""),
             "grid_degree": config.get("grid_degree", ""),
             "features off by": f"{features:.0e}",

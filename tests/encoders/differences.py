@@ -1,4 +1,4 @@
-"""Derivatives by central differences of ninth order: in float64 right to some eleven digits."""
+"""Derivatives by central differences of eighth order: in float64 right to some eleven digits."""
 
 from __future__ import annotations
 

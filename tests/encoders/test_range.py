@@ -14,7 +14,9 @@ from encoders.cases import (
     LOCAL,
     PERIODIC,
     Case,
+    encoder_of,
     features_of,
+    graph_of,
     potential_of,
     scalars_of,
 )
@@ -22,6 +24,7 @@ from encoders.energy import build_energy_model
 from encoders.geometry import crystal, molecule, structures_of
 from torch import Tensor
 
+from molgen.neighbors import radius_graph
 from molgen.structures import Structures
 
 EXACT = 1e-11  # relative, float64: sums in another order
@@ -115,6 +118,31 @@ def test_one_atom_has_an_energy_and_no_force(case: Case) -> None:
     energies, forces = energy_and_forces(case, molecule(1, 1, 3))
     assert close(energies[:1], energy)
     assert not forces[:2].any()
+
+
+@pytest.mark.parametrize("counts", [(), (0,), (0, 0), (0, 1, 3)], ids=str)
+@pytest.mark.parametrize("case", ALL, ids=str)
+def test_structures_without_atoms_pass_and_change_nothing(case: Case, counts: tuple[int, ...]) -> None:
+    filled = molecule(*[n for n in counts if n]) if any(counts) else structures_of(torch.zeros(0, 3).double(), [])
+    batch = Structures.build(filled.positions, filled.species, n_atoms=list(counts))
+    x, scalars = batch.positions.clone().requires_grad_(), scalars_of(sum(counts))
+    features = encoder_of(case)(graph_of(case, batch.replace(positions=x)), scalars)
+    assert features.nodes.shape == (sum(counts), encoder_of(case).irreps_out.dim)
+    assert torch.isfinite(features.nodes).all()
+    (slope,) = torch.autograd.grad(features.nodes.sum(), x, allow_unused=True)
+    assert slope is None or torch.isfinite(slope).all()
+    if any(counts):
+        assert close(features.nodes, features_of(case, filled, scalars).nodes)
+
+
+@pytest.mark.parametrize("case", LOCAL, ids=str)
+def test_edges_of_a_skin_give_nothing(case: Case) -> None:
+    assert case.cutoff is not None
+    structures, scalars = molecule(6, 4, cutoff=case.cutoff), scalars_of(10)
+    graph = radius_graph(structures, case.cutoff, skin=1.5)
+    assert (graph.lengths > case.cutoff).any()
+    found = encoder_of(case)(graph, scalars).nodes
+    assert close(found, features_of(case, structures, scalars).nodes)
 
 
 @pytest.mark.parametrize("case", ALL, ids=str)

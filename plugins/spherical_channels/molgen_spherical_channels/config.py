@@ -13,9 +13,9 @@ class SphericalChannelsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     channels: int = Field(64, ge=1, description="spherical channels of each atom")
-    l_max: int = Field(2, ge=1, description="highest degree of the channels")
+    l_max: int = Field(2, ge=1, le=20, description="highest degree of the channels")
     m_max: int | None = Field(
-        None, ge=0, description="highest order |m| that messages see in the frame of an edge; null for l_max"
+        None, ge=0, le=20, description="highest order |m| that messages see in the frame of an edge; null for l_max"
     )
     layers: int = Field(4, ge=1, description="message-passing layers")
     hidden_channels: int = Field(64, ge=1, description="width of the message network; in `escn` for each order m")
@@ -50,7 +50,7 @@ class ESCNConfig(SphericalChannelsConfig):
 class SCNConfig(SphericalChannelsConfig):
     """Options of SCN."""
 
-    taps: int = Field(4, ge=1, description="turns of the frame about its edge over which a message is averaged")
+    taps: int = Field(4, ge=1, le=64, description="turns of the frame about its edge over which a message is averaged")
     grid_degree: int | None = Field(
         None, ge=2, description="degree that the grid of the node network integrates exactly; null for 4·l_max + 4"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -71,8 +72,8 @@ class _TappedMessage(Message):
         self.bias = nn.Parameter(torch.zeros(h))
         self.inner = nn.Parameter(torch.randn(h, h) * (SILU_GAIN / math.sqrt(h)))
         self.write = nn.Parameter(torch.randn(h, rows, c) * (SILU_GAIN / math.sqrt(h)))
-        turns = roll_matrices(config.l_max, config.orders, config.taps)  # [T, M, M]
-        self.register_buffer("turns", turns, persistent=False)
+        self.turned_by = (config.l_max, config.orders, config.taps)
+        self.register_buffer("turns", roll_matrices(*self.turned_by), persistent=False)  # [T, M, M], float64
 
     def forward(self, features: Tensor, radial: Tensor) -> Tensor:
         taps, rows, _ = self.turns.shape
@@ -88,6 +89,13 @@ class _TappedMessage(Message):
         x = F.silu((x + self.bias) * radial[:, None])
         x = F.silu(x @ self.inner)
         return x.flatten(1) @ write
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _TappedMessage:
+        super()._apply(fn, recurse)
+        # a round trip through lower precision must not blunt the matrices, so they keep their dtype
+        if self.turns.dtype != torch.float64:
+            self.turns = roll_matrices(*self.turned_by).to(self.turns.device)
+        return self
 
 
 class _GridUpdate(nn.Module):

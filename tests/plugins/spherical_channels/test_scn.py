@@ -66,6 +66,18 @@ def test_taps_are_turned_frames(taps: int, make: Callable) -> None:
     assert (found - expected).abs().max() < EXACT
 
 
+def test_lower_precision_in_between_costs_no_digits(make: Callable, evaluate: Callable, points: Callable) -> None:
+    encoder, x = make("scn", taps=3), points(5)
+    turns = encoder.layers[1].message.turns.clone()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.copy_(parameter.float())
+    before = evaluate(encoder, x).detach()
+    encoder.float().double()
+    assert torch.equal(encoder.layers[1].message.turns, turns)
+    assert (evaluate(encoder, x).detach() - before).abs().max() <= EXACT * before.abs().max()
+
+
 def around_the_pole(encoder: object, evaluate: Callable, tilt: float = 1e-7) -> Tensor:
     """Energies of an edge that comes to the pole −y from each side."""
     found = []
