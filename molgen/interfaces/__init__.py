@@ -6,6 +6,7 @@ from molgen.interfaces.encoder import EdgeSpec as EdgeSpec
 from molgen.interfaces.encoder import Encoder as Encoder
 from molgen.interfaces.encoder import EncoderBuilder as EncoderBuilder
 from molgen.interfaces.encoder import Features as Features
+from molgen.interfaces.encoder import check_inputs as check_inputs
 from molgen.interfaces.head import Head as Head
 from molgen.interfaces.sampler import Codec as Codec
 from molgen.interfaces.sampler import Process as Process

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from molgen.errors import ConfigError
+from molgen.errors import ConfigError, InputError
 from molgen.neighbors import Graph
 
-__all__ = ["EdgeSpec", "Encoder", "EncoderBuilder", "Features"]
+__all__ = ["EdgeSpec", "Encoder", "EncoderBuilder", "Features", "check_inputs"]
 
 
 @dataclass(frozen=True)
@@ -70,3 +71,42 @@ class EncoderBuilder(Protocol):
     def __call__(self, *, inputs: int, edge_inputs: int = 0, average_neighbors: float) -> Encoder:
         """The encoder, with weights drawn from torch's generator."""
         ...
+
+
+def check_inputs(
+    dtype: torch.dtype,
+    graph: Graph,
+    node_scalars: Tensor,
+    edge_scalars: Tensor | None,
+    *,
+    inputs: int,
+    edge_inputs: int,
+) -> None:
+    """Refuse what an encoder can't be called with; the first line of a `forward`.
+
+    Args:
+        dtype: of the encoder's weights; under autocast any.
+        graph: as `forward` takes it.
+        node_scalars: likewise.
+        edge_scalars: likewise.
+        inputs: scalars per node that the encoder was built for.
+        edge_inputs: scalars per edge that it was built for.
+
+    Raises:
+        InputError: shapes or dtypes that don't fit.
+    """
+    wanted = {"node_scalars": (graph.n_nodes, inputs), "edge_scalars": (len(graph.senders), edge_inputs)}
+    for name, value in (("node_scalars", node_scalars), ("edge_scalars", edge_scalars)):
+        found = None if value is None else tuple(value.shape)
+        if found != wanted[name] and not (found is None and not wanted[name][1]):
+            raise InputError(
+                f"{name} are {'missing' if found is None else f'of shape {found}'}",
+                where=name,
+                expected=f"{wanted[name]}" if wanted[name][1] else "none: the encoder was built without them",
+            )
+    if graph.vectors.dtype != dtype and not torch.is_autocast_enabled(graph.vectors.device.type):
+        raise InputError(
+            f"positions are {graph.vectors.dtype}, and the encoder's weights {dtype}",
+            where="graph",
+            remedy=f"convert one of them: structures.to({dtype}), or the encoder",
+        )

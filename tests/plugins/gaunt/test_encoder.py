@@ -14,7 +14,7 @@ from molgen_gaunt.encoder.convolution import Convolution
 from torch import Tensor
 
 import molgen
-from molgen.errors import ConfigError
+from molgen.errors import ConfigError, InputError
 from molgen.host.config import validate
 from molgen.neighbors import complete_graph, radius_graph
 from molgen.nn import WignerD
@@ -220,3 +220,19 @@ def test_the_plain_name_of_a_product_takes_the_parity_and_weights_of_the_network
         assert (config.tensor_product.config.parity, config.tensor_product.config.weights) == ("full", "internal")
     chosen = {"tensor_product": {"use": "gaunt", "config": {"weights": "none"}}}
     assert GauntEncoderConfig.model_validate(chosen).tensor_product.config.weights == "none"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"node_scalars": torch.zeros(8, 2, dtype=torch.float64)}, "node_scalars are of shape"),
+        ({"node_scalars": torch.zeros(7, 3, dtype=torch.float64)}, "node_scalars are of shape"),
+        ({"edge_scalars": torch.zeros(26, 2, dtype=torch.float64)}, "built without them"),
+        ({"graph": complete_graph(cluster().to(torch.float32))}, "float32, and the encoder's weights torch.float64"),
+    ],
+    ids=["width", "rows", "edges", "dtype"],
+)
+def test_inputs_of_another_shape_or_dtype_are_refused_by_name(change: dict[str, Any], message: str) -> None:
+    given = {"graph": complete_graph(cluster()), "node_scalars": scalars(), **change}
+    with pytest.raises(InputError, match=message):
+        make()(**given)

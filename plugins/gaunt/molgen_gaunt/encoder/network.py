@@ -15,7 +15,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from molgen.errors import ConfigError
-from molgen.interfaces import EdgeSpec, Encoder, Features
+from molgen.interfaces import EdgeSpec, Encoder, Features, check_inputs
 from molgen.neighbors import Graph, safe_norm
 from molgen.nn import (
     EquivariantLinear,
@@ -72,6 +72,7 @@ class GauntEncoder(Encoder):
         if not 0 < average_neighbors < math.inf:
             raise ConfigError(f"average_neighbors is {average_neighbors}", expected="a positive number")
         self.config, c = config, config.channels
+        self.widths = {"inputs": inputs, "edge_inputs": edge_inputs}
         self.edges = EdgeSpec("complete") if config.cutoff is None else EdgeSpec("radius", config.cutoff, periodic=True)
         self.radial = RadialNetwork(
             config.cutoff,
@@ -96,6 +97,7 @@ class GauntEncoder(Encoder):
 
     def forward(self, graph: Graph, node_scalars: Tensor, edge_scalars: Tensor | None = None) -> Features:
         """Nodes [N, irreps_out.dim], no edges."""
+        check_inputs(self.embed.weight.dtype, graph, node_scalars, edge_scalars, **self.widths)
         hoods = Neighborhoods(graph)
         slots = graph
         if not hoods.full:

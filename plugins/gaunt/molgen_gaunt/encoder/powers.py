@@ -88,7 +88,8 @@ class ChainedPowers(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Of x [N, K_in, C]; weights [powers, irreps of the output, channels], the last running fastest."""
-        factors = weights.view(len(x), -1, len(self.irreps_out), self.channels)
+        powers = len(self.products) + 1
+        factors = weights.view(len(x), powers, len(self.irreps_out), self.channels)
         factor = power = to_mul_ir(x, self.irreps_in)
         total = self._shared(x) * factors[:, 0].index_select(1, self.of)
         for n, product in enumerate(self.products, 1):
