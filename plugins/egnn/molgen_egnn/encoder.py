@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
 from molgen.errors import ConfigError
-from molgen.interfaces import EdgeSpec, Encoder, Features
+from molgen.interfaces import EdgeSpec, Encoder, Features, check_inputs
 from molgen.neighbors import Graph
 from molgen.nn import BesselBasis, polynomial_envelope
 from molgen_egnn.chunks import Chunks
@@ -42,7 +44,7 @@ class EGNN(Encoder):
 
     def __init__(self, config: EGNNConfig, *, inputs: int, edge_inputs: int = 0, average_neighbors: float) -> None:
         super().__init__()
-        if not average_neighbors > 0:
+        if not 0 < average_neighbors < math.inf:
             raise ConfigError(f"average_neighbors is {average_neighbors}", expected="a positive number")
         self.config = config
         self.irreps_out = o3.Irreps(f"{config.channels}x0e + 1x1o")
@@ -51,6 +53,7 @@ class EGNN(Encoder):
         radial = 0 if config.cutoff is None else config.radial_channels
         self.radial = BesselBasis(radial, config.cutoff) if config.cutoff is not None else None
         self.embed = nn.Linear(inputs, config.channels)
+        self.widths = {"inputs": inputs, "edge_inputs": edge_inputs}
         self.layers = nn.ModuleList(
             _Layer(config, edge_inputs + radial, average_neighbors) for _ in range(config.layers)
         )
@@ -60,6 +63,7 @@ class EGNN(Encoder):
 
     def forward(self, graph: Graph, node_scalars: Tensor, edge_scalars: Tensor | None = None) -> Features:
         """Nodes [N, channels + 3] (scalars, then the displacement as `1o`), edges [E, edge_channels] or None."""
+        check_inputs(self.embed.weight.dtype, graph, node_scalars, edge_scalars, **self.widths)
         envelope = None
         if self.radial is not None and self.config.cutoff is not None:
             envelope = polynomial_envelope(graph.lengths, self.config.cutoff, self.config.envelope_exponent)  # [E]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from molgen.errors import ConfigError
-from molgen.interfaces import EdgeSpec, Encoder, Features
+from molgen.interfaces import EdgeSpec, Encoder, Features, check_inputs
 from molgen.neighbors import Graph
 from molgen.nn import EquivariantLinear, EquivariantNorm, Neighborhoods, RadialNetwork, spherical_irreps, to_mul_ir
 from molgen_spherical_channels.config import SphericalChannelsConfig
@@ -78,13 +78,14 @@ class SphericalChannels(Encoder):
         average_neighbors: float,
     ) -> None:
         super().__init__()
-        if not average_neighbors > 0:
+        if not 0 < average_neighbors < math.inf:
             raise ConfigError(f"average_neighbors is {average_neighbors}", expected="a positive number")
         self.config = config
         self.irreps = spherical_irreps(config.l_max)
         self.irreps_out = o3.Irreps([(config.channels, ir) for _, ir in self.irreps])
         self.edges = EdgeSpec("complete") if config.cutoff is None else EdgeSpec("radius", config.cutoff, periodic=True)
         self.embed = nn.Linear(inputs, config.channels)
+        self.widths = {"inputs": inputs, "edge_inputs": edge_inputs}
         self.rotations = FrameRotations(config.l_max, config.orders, frames)
         self.radial_sizes = [message.radial for message in messages]
         self.radial = RadialNetwork(
@@ -103,6 +104,7 @@ class SphericalChannels(Encoder):
 
     def forward(self, graph: Graph, node_scalars: Tensor, edge_scalars: Tensor | None = None) -> Features:
         """Nodes [N, C · K], in each degree channel after channel."""
+        check_inputs(self.embed.weight.dtype, graph, node_scalars, edge_scalars, **self.widths)
         hoods = Neighborhoods(graph)
         # an autocast region must not round geometry
         with torch.autocast(graph.vectors.device.type, enabled=False):
