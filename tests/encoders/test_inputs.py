@@ -11,7 +11,6 @@ from molgen.host.registry import registry
 from molgen.neighbors import complete_graph
 from molgen.structures import Structures
 
-
 INSTALLED = sorted(component.id for component in registry().components("encoder"))
 
 
@@ -24,7 +23,7 @@ def test_shapes_and_dtypes_that_do_not_fit_are_refused_by_name(use: str) -> None
     for wrong, name in (((nodes[:2], edges), "node"), ((nodes[:, :2], edges), "node"), ((nodes, None), "edge")):
         with pytest.raises(InputError, match=f"{name}_scalars are"):
             encoder(graph, *wrong)
-    with pytest.raises(InputError, match="weights torch.float64"):
+    with pytest.raises(InputError, match=r"weights torch\.float64"):
         encoder.double()(graph, nodes.double(), edges.double())
 
 
