@@ -62,9 +62,11 @@ class Chunks:
         size = _CHUNK_BYTES * torch.get_num_threads() // (channels * like.element_size())
         # as many about equal chunks as that takes, each up to the receiver before its mark
         count = max(1, round(edges / max(1, size)))
-        marks = torch.arange(1, count) * edges // count
-        cuts = [0, *(torch.searchsorted(self._starts, marks, right=True) - 1).tolist(), graph.n_nodes]
-        bounds = self._starts[cuts].tolist()
+        cuts, bounds = [0, graph.n_nodes], [0, edges]
+        if count > 1:
+            marks = torch.arange(1, count) * edges // count
+            cuts[1:1] = (torch.searchsorted(self._starts, marks, right=True) - 1).tolist()
+            bounds = self._starts[cuts].tolist()
         longest = max(end - start for start, end in pairwise(bounds))
         scratch = [like.new_empty(longest, channels) for _ in range(5)]
         self.parts = [

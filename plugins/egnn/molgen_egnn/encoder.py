@@ -54,9 +54,8 @@ class EGNN(Encoder):
         self.radial = BesselBasis(radial, config.cutoff) if config.cutoff is not None else None
         self.embed = nn.Linear(inputs, config.channels)
         self.widths = {"inputs": inputs, "edge_inputs": edge_inputs}
-        self.layers = nn.ModuleList(
-            _Layer(config, edge_inputs + radial, average_neighbors) for _ in range(config.layers)
-        )
+        self.average_neighbors = average_neighbors
+        self.layers = nn.ModuleList(_Layer(config, edge_inputs + radial) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.channels)
         if config.edge_channels:
             self.pair = nn.Linear(config.channels, config.edge_channels)
@@ -64,11 +63,12 @@ class EGNN(Encoder):
     def forward(self, graph: Graph, node_scalars: Tensor, edge_scalars: Tensor | None = None) -> Features:
         """Nodes [N, channels + 3] (scalars, then the displacement as `1o`), edges [E, edge_channels] or None."""
         check_inputs(self.embed.weight.dtype, graph, node_scalars, edge_scalars, **self.widths)
-        envelope = None
+        scale: Tensor | float = 1.0 / self.average_neighbors  # of messages and displacements
         if self.radial is not None and self.config.cutoff is not None:
             envelope = polynomial_envelope(graph.lengths, self.config.cutoff, self.config.envelope_exponent)  # [E]
             radial = self.radial(graph.lengths, envelope)  # [E, radial_channels]
             edge_scalars = radial if edge_scalars is None else torch.cat((edge_scalars, radial), dim=1)
+            scale = envelope / self.average_neighbors
         h = self.embed(node_scalars)  # [N, C]
         moved: Tensor | None = None  # total displacement Δ [N, 3], in the unit of the vectors; zero at first
         chunks = Chunks(graph, self.config.channels, h) if _can_chunk(graph, h) else None
@@ -78,7 +78,7 @@ class EGNN(Encoder):
                 h, moved = graph.exchange(h), graph.exchange(moved)
             if self.edge_channels and number == len(self.layers) - 1:
                 chunks = None  # the read-out of pairs needs the messages themselves
-            h, moved, messages = layer(graph, h, moved, edge_scalars, envelope, chunks)
+            h, moved, messages = layer(graph, h, moved, edge_scalars, scale, chunks)
         if moved is None:
             moved = graph.vectors.new_zeros(graph.n_nodes, 3)
         # e3nn writes l = 1 as (x, y, z)
@@ -97,11 +97,10 @@ def _can_chunk(graph: Graph, h: Tensor) -> bool:
 class _Layer(nn.Module):
     """Equations 3 to 8 of the paper, with the linear maps of h taken on nodes, before they are carried to edges."""
 
-    def __init__(self, config: EGNNConfig, edge_inputs: int, average_neighbors: float) -> None:
+    def __init__(self, config: EGNNConfig, edge_inputs: int) -> None:
         super().__init__()
         c = config.channels
         self.update_positions = config.update_positions
-        self.average_neighbors = average_neighbors
         self.norm = nn.LayerNorm(c)
         self.from_nodes = nn.Linear(c, 2 * c)  # φ_e's first map, receiver and sender part
         self.from_edges = nn.Linear(edge_inputs + 1, c, bias=False)  # … its part of |r|² and of the pair's scalars
@@ -116,11 +115,10 @@ class _Layer(nn.Module):
         h: Tensor,
         moved: Tensor | None,
         edge_scalars: Tensor | None,
-        envelope: Tensor | None,
+        scale: Tensor | float,
         chunks: Chunks | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         nodes = self.from_nodes(self.norm(h))  # [N, 2C]
-        scale = 1.0 / self.average_neighbors if envelope is None else envelope / self.average_neighbors
         maps = EdgeMaps(
             self.from_edges.weight, self.message.weight, self.message.bias, self.weights.weight, self.weights.bias
         )
