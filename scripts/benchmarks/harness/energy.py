@@ -66,20 +66,24 @@ class EnergyModel(nn.Module):
             )
         return complete_graph(structures)
 
-    def energy(self, structures: Structures, graph: Graph) -> Tensor:
-        """[B] float64 energies; the vectors of the graph's edges are computed anew from the positions."""
-        inputs = self.one_hot(structures.species).to(structures.positions.dtype)
+    def energy(self, structures: Structures, graph: Graph, inputs: Tensor | None = None) -> Tensor:
+        """[B] float64 energies; the vectors of the graph's edges are computed anew from the positions.
+
+        `inputs` are the one-hot elements [N, elements] where they are known already.
+        """
+        if inputs is None:
+            inputs = self.one_hot(structures.species).to(structures.positions.dtype)
         features = self.encoder(graph.with_positions(structures), inputs).nodes
         invariants = torch.cat([features[:, place] for place in self._invariants], dim=1)  # [N, C]
         per_atom = self.readout(invariants)[:, 0].to(torch.float64)
         return per_atom.new_zeros(len(structures)).index_add(0, structures.batch, per_atom)
 
     def energy_and_forces(
-        self, structures: Structures, graph: Graph, *, create_graph: bool = False
+        self, structures: Structures, graph: Graph, inputs: Tensor | None = None, *, create_graph: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Energies [B] and forces [N, 3]; `create_graph` where a loss of the forces is to be derived."""
         positions = structures.positions.detach().requires_grad_(True)
-        energy = self.energy(structures.replace(positions=positions), graph)
+        energy = self.energy(structures.replace(positions=positions), graph, inputs)
         (slope,) = torch.autograd.grad(energy.sum(), positions, create_graph=create_graph)
         return energy, -slope
 

@@ -22,9 +22,11 @@ def build(network: dict[str, Any], batch: serving.Batch) -> serving.Network:
         average_neighbors=batch.average_neighbors,
     )
     graph = model.graph(structures)
+    inputs = model.one_hot(structures.species).to(torch.float32)  # beforehand, as the peers are given theirs
 
     def evaluate(positions: Tensor, create_graph: bool) -> tuple[Tensor, Tensor]:
-        return model.energy_and_forces(structures.replace(positions=positions), graph, create_graph=create_graph)
+        moved = structures.replace(positions=positions)
+        return model.energy_and_forces(moved, graph, inputs, create_graph=create_graph)
 
     return serving.Network(model.to(torch.float32), evaluate)
 
