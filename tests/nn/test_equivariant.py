@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from e3nn import o3
@@ -21,14 +19,7 @@ IRREPS = ["0e", "0e + 1o + 2e + 3o", "0e + 1o + 0o + 1e", "2e + 1o + 0o + 0e", "
 SEEDS = st.integers(0, 2**31)
 
 
-@pytest.fixture(autouse=True)
-def double() -> Iterator[None]:
-    # e3nn makes its matrices in the default dtype
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def scattered(module: nn.Module) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -21,14 +20,7 @@ POLAR = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
 SEEDS = st.integers(0, 2**31)
 
 
-@pytest.fixture(autouse=True)
-def double() -> Iterator[None]:
-    # e3nn makes its generators in the default dtype
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def random_rotations(n: int, seed: int = 0) -> Tensor:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from e3nn import o3
+from torch import Tensor
 
 from molgen.nn import spherical_irreps
 from molgen_gaunt.form import natural, strengths
 
-__all__ = ["copies", "gathered_irreps", "hidden_irreps", "irreps_after"]
+__all__ = ["aligned", "copies", "gathered_irreps", "hidden_irreps", "irreps_after"]
+
+
+def aligned(x: Tensor, irreps_in: o3.Irreps, irreps_out: o3.Irreps) -> Tensor:
+    """[N, K_out, C] of x [N, K_in, C]: what both irreps of one channel have, and zero for the rest of the output."""
+    there = {ir: part for (_, ir), part in zip(irreps_in, irreps_in.slices(), strict=True)}
+    zeros = x.new_zeros(len(x), 1, x.shape[2])
+    parts = [x[:, there[ir]] if ir in there else zeros.expand(-1, ir.dim, -1) for _, ir in irreps_out]
+    return torch.cat(parts, dim=1)
 
 
 def copies(irreps: o3.Irreps, channels: int) -> o3.Irreps:

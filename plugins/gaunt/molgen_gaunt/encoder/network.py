@@ -28,7 +28,7 @@ from molgen.nn import (
 )
 from molgen_gaunt.encoder.config import GauntEncoderConfig
 from molgen_gaunt.encoder.convolution import Convolution, Edges
-from molgen_gaunt.encoder.irreps import copies, gathered_irreps, hidden_irreps
+from molgen_gaunt.encoder.irreps import aligned, copies, gathered_irreps, hidden_irreps
 from molgen_gaunt.encoder.powers import build_powers
 
 __all__ = ["GauntEncoder", "build"]
@@ -172,24 +172,16 @@ class _Layer(nn.Module):
         if config.nonlinearity != "none":
             self.update.append(_nonlinearity(config, self.irreps_out))
             self.update.append(EquivariantLinear(self.irreps_out, c, c))
-        self.carried = [ir for _, ir in irreps_in if ir in self.irreps_out]
-        self.skip = EquivariantLinear(o3.Irreps([(1, ir) for ir in self.carried]), c, c, bias=False)
+        self.carried = o3.Irreps([(1, ir) for _, ir in irreps_in if ir in self.irreps_out])
+        self.skip = EquivariantLinear(self.carried, c, c, bias=False)
 
     def forward(self, x: Tensor, node_scalars: Tensor, edges: Edges) -> Tensor:
         """[N, K_out, C] of x [N, K_in, C] and node scalars [N, inputs]."""
         gathered = self.convolution(self.mix_in(self.norm(x)), edges) / self.average_neighbors
         gathered = self.norm_gathered(self.mix(gathered))
         weights = self.power_weights(node_scalars).to(gathered.dtype)
-        return self._skipped(x) + self.update(self.powers(gathered, weights))
-
-    def _skipped(self, x: Tensor) -> Tensor:
-        there = dict(zip((ir for _, ir in self.irreps_in), self.irreps_in.slices(), strict=True))
-        kept = iter(
-            self.skip(torch.cat([x[:, there[ir]] for ir in self.carried], 1)).split([ir.dim for ir in self.carried], 1)
-        )
-        zeros = x.new_zeros(len(x), 1, x.shape[2])
-        parts = [next(kept) if ir in self.carried else zeros.expand(-1, ir.dim, -1) for _, ir in self.irreps_out]
-        return torch.cat(parts, dim=1)
+        carried = self.skip(aligned(x, self.irreps_in, self.carried))
+        return aligned(carried, self.carried, self.irreps_out) + self.update(self.powers(gathered, weights))
 
 
 class _OnSphere(nn.Module):

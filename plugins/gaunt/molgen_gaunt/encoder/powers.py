@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from molgen.host.component import ComponentRef
 from molgen.nn import from_mul_ir, spherical_irreps, to_mul_ir
 from molgen_gaunt.config import GauntConfig
-from molgen_gaunt.encoder.irreps import copies
+from molgen_gaunt.encoder.irreps import aligned, copies
 from molgen_gaunt.encoder.products import build_product, located
 from molgen_gaunt.many_body import ManyBodyProduct
 
@@ -40,6 +40,7 @@ class SpherePowers(nn.Module):
         super().__init__()
         self.irreps_in, self.irreps_out, self.channels = irreps_in, irreps_out, channels
         self.natural_in, self.natural_out = spherical_irreps(irreps_in.lmax), spherical_irreps(irreps_out.lmax)
+        self.pseudo_in = o3.Irreps([(1, (ir.l, -ir.p)) for _, ir in self.natural_in])
         self.pseudo = any(ir.p != (-1) ** ir.l for _, ir in irreps_in)
         with located("correlation"):
             self.product = ManyBodyProduct(
@@ -55,7 +56,8 @@ class SpherePowers(nn.Module):
         """Of x [N, K_in, C]; weights are external, in the order of `ManyBodyProduct`."""
         if not self.pseudo:
             return self._powers(x, weights)
-        true, pseudo = (_function(x, self.irreps_in, self.natural_in, sign) for sign in (1, -1))
+        true = aligned(x, self.irreps_in, self.natural_in)
+        pseudo = aligned(x, self.irreps_in, self.pseudo_in)  # in the place of the true ones of the same degree
         plus, minus = self._powers(torch.cat((true + pseudo, true - pseudo)), weights.repeat(2, 1)).chunk(2)
         parts = {1: (plus + minus) / 2, -1: (plus - minus) / 2}
         return torch.cat([parts[ir.p * (-1) ** ir.l][:, _degree(ir.l)] for _, ir in self.irreps_out], dim=1)
@@ -91,28 +93,14 @@ class ChainedPowers(nn.Module):
         powers = len(self.products) + 1
         factors = weights.view(len(x), powers, len(self.irreps_out), self.channels)
         factor = power = to_mul_ir(x, self.irreps_in)
-        total = self._shared(x) * factors[:, 0].index_select(1, self.of)
+        total = aligned(x, self.irreps_in, self.irreps_out) * factors[:, 0].index_select(1, self.of)
         for n, product in enumerate(self.products, 1):
             power = product(power, factor)
             last = n == len(self.products)
             found = from_mul_ir(power, self.irreps_out if last else self.irreps_in, self.channels)
-            total = total + (found if last else self._shared(found)) * factors[:, n].index_select(1, self.of)
+            found = found if last else aligned(found, self.irreps_in, self.irreps_out)
+            total = total + found * factors[:, n].index_select(1, self.of)
         return total
-
-    def _shared(self, x: Tensor) -> Tensor:
-        """What the output has of the input's irreps; zero for the others."""
-        there = {ir: part for (_, ir), part in zip(self.irreps_in, self.irreps_in.slices(), strict=True)}
-        zeros = x.new_zeros(len(x), 1, self.channels)
-        parts = [x[:, there[ir]] if ir in there else zeros.expand(-1, ir.dim, -1) for _, ir in self.irreps_out]
-        return torch.cat(parts, dim=1)
-
-
-def _function(x: Tensor, irreps: o3.Irreps, natural: o3.Irreps, sign: int) -> Tensor:
-    """[N, K, C] components of the true (1) or pseudo (−1) function of each channel; zero where there are none."""
-    there = {ir.l: part for (_, ir), part in zip(irreps, irreps.slices(), strict=True) if ir.p == sign * (-1) ** ir.l}
-    zeros = x.new_zeros(len(x), 1, x.shape[2])
-    parts = [x[:, there[ir.l]] if ir.l in there else zeros.expand(-1, ir.dim, -1) for _, ir in natural]
-    return torch.cat(parts, dim=1)
 
 
 def _degree(l: int) -> slice:
