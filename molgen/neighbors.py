@@ -78,6 +78,17 @@ class Graph:
         vectors = edge_vectors(structures, self.senders, self.receivers, self.cell_shifts)
         return replace(self, vectors=vectors, lengths=safe_norm(vectors))
 
+    def within(self, cutoff: float) -> Graph:
+        """The same graph without the edges that are `cutoff` Å long or longer, such as those of a skin."""
+        near = self.lengths.detach() < cutoff
+        near = near & near[self.reverse]  # rounding may tell the two directions apart
+        if near.all():
+            return self
+        kept, place = near.nonzero()[:, 0], torch.cumsum(near, 0) - 1
+        names = ("senders", "receivers", "cell_shifts", "vectors", "lengths")
+        chosen = {name: getattr(self, name).index_select(0, kept) for name in names}
+        return replace(self, **chosen, reverse=place[self.reverse[kept]], dense=False)
+
     def exchange(self, features: Tensor) -> Tensor:
         """Called by message-passing encoders before each layer after the first.
 
