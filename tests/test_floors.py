@@ -20,7 +20,7 @@ PLUGINS = sorted(path for path in ROOT.glob("plugins/*/*/**/*.py") if "build" no
 # The lowest first; rooms of one floor don't import each other.
 FLOORS = [
     {"errors"},
-    {"elements", "atomic", "allocation"},
+    {"elements", "atomic", "allocation", "interruption"},
     {"random"},
     {"structures"},
     {"conversion"},

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from molgen.errors import TrainingError
+from molgen.interruption import Interruption
 from molgen.training.batches import Feed, Sample
 from molgen.training.config import TrainingSection
 from molgen.training.counters import Counters
 from molgen.training.ema import MovingAverage
 from molgen.training.hardware import describe_hardware
-from molgen.training.interruption import Interruption
 from molgen.training.log import Log
 from molgen.training.objective import Objective
 from molgen.training.optimizers import build_optimizers

@@ -17,13 +17,13 @@ from molgen.data.batches import Buckets
 from molgen.data.cache import Cache
 from molgen.data.splits import split
 from molgen.errors import ConfigError, TrainingError
+from molgen.interruption import Interruption
 from molgen.training.batches import Feed
 from molgen.training.config import TrainingConfig, read_config
 from molgen.training.counters import Counters
 from molgen.training.duration import parse_duration
 from molgen.training.folder import newest_state, prepare_folder, refuse_difference
 from molgen.training.generator import GeneratorTask
-from molgen.training.interruption import Interruption
 from molgen.training.loop import Loop, Outcome
 from molgen.training.objective import Task
 from molgen.training.optimizers import check_optimizer
