@@ -16,7 +16,7 @@ from molgen.models.choice import Choice, Named, choose
 from molgen.models.denoiser import Denoiser
 from molgen.models.document import ComponentRecord, Document, Statistics, library_versions
 
-__all__ = ["Assembled", "assemble_generator", "check_generator", "encoder_builder"]
+__all__ = ["Assembled", "EncoderChoice", "assemble_generator", "check_generator", "encoder_builder"]
 
 # what a config is tried with before its data are known
 _TRIAL_SCHEMA = Schema(elements=(1, 6, 7, 8), size_counts={9: 1})
@@ -50,7 +50,7 @@ class Assembled:
         )
 
 
-class _Builder:
+class EncoderChoice:
     """An `EncoderBuilder` that remembers what it built, so that its place in the model can be found."""
 
     def __init__(self, choice: Choice) -> None:
@@ -58,6 +58,7 @@ class _Builder:
         self.built: list[Encoder] = []
 
     def __call__(self, *, inputs: int, edge_inputs: int = 0, average_neighbors: float) -> Encoder:
+        """As `EncoderBuilder`."""
         encoder = self.choice.build(inputs=inputs, edge_inputs=edge_inputs, average_neighbors=average_neighbors)
         self.built.append(encoder)
         return encoder
@@ -85,7 +86,7 @@ def encoder_builder(ref: Named | str, source: Registry | None = None) -> Encoder
     >>> build(inputs=4, average_neighbors=8.0).irreps_out
     128x0e+1x1o
     """
-    return _Builder(choose("encoder", ref, source=source))
+    return EncoderChoice(choose("encoder", ref, source=source))
 
 
 def assemble_generator(
@@ -109,7 +110,7 @@ def assemble_generator(
         PluginError: a component is unknown, ambiguous or broken.
         ConfigError: options that a component doesn't take, or components that don't fit each other; with the key.
     """
-    builder = _Builder(choose("encoder", encoder, source=source))
+    builder = EncoderChoice(choose("encoder", encoder, source=source))
     choice = choose("sampler", sampler, source=source)
     made: Sampler = choice.build()
     module = made.build_model(builder, schema, statistics)

@@ -19,9 +19,11 @@ from pydantic import (
     Field,
     JsonValue,
     TypeAdapter,
+    field_validator,
     model_validator,
 )
 
+from molgen.elements import NUMBERS
 from molgen.interfaces import Process, Schema
 from molgen.models import strict_json
 
@@ -29,7 +31,9 @@ __all__ = [
     "FORMAT_VERSION",
     "ComponentRecord",
     "Document",
+    "ElementRecord",
     "PartRecord",
+    "PotentialRecord",
     "Statistics",
     "check_process",
     "check_schema",
@@ -100,8 +104,36 @@ class ComponentRecord(_Identity):
 class Statistics(_Record):
     """What was measured of the training data and is part of the model."""
 
-    sigma_data: float = Field(gt=0, description="standard deviation of a coordinate, Å")
+    sigma_data: float | None = Field(default=None, gt=0, description="standard deviation of a coordinate, Å; generator")
     average_neighbors: float = Field(gt=0, description="edges per receiving atom")
+
+
+class ElementRecord(_Record):
+    """What a potential adds to its network for an element: E₀ + shift + scale · network."""
+
+    isolated_energy: float = Field(description="eV, E₀: of the isolated atom")
+    shift: float = Field(default=0.0, description="eV per atom in the training data, beyond the isolated atom")
+    scale: float = Field(default=1.0, gt=0, description="eV per unit of the network's output")
+
+
+class PotentialRecord(_Record):
+    """What a potential is beside its encoder and heads."""
+
+    elements: dict[Name, ElementRecord] = Field(min_length=1, description="by symbol")
+    isolated_source: Literal["given", "fitted"] = Field(
+        default="given", description="whether E₀ are energies of isolated atoms, or a fit to the training data"
+    )
+    conditions: list[Literal["charge", "spin"]] = Field(default_factory=list, description="what it tells apart")
+    repulsion: bool = Field(default=True, description="screened nuclear repulsion of atoms that nearly touch")
+    forces_from: Name | None = Field(default=None, description="the head that forces come from, where two could")
+
+    @field_validator("elements")
+    @classmethod
+    def _symbols(cls, elements: dict[str, ElementRecord]) -> dict[str, ElementRecord]:
+        unknown = [symbol for symbol in elements if symbol not in NUMBERS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no element")
+        return elements
 
 
 with warnings.catch_warnings():
@@ -114,9 +146,10 @@ with warnings.catch_warnings():
         format_version: int = Field(default=FORMAT_VERSION, ge=1)
         name: Name
         task: Literal["generator", "potential"]
-        components: dict[Name, ComponentRecord] = Field(description="by role: encoder, sampler")
+        components: dict[Name, ComponentRecord] = Field(description="by role: encoder, sampler, heads.energy, …")
         schema: Plain = Field(default_factory=dict, description="`Schema.as_dict()`; empty for potentials")  # type: ignore[assignment]
         process: Plain = Field(default_factory=dict, description="`Process.as_dict()`; empty for potentials")
+        potential: PotentialRecord | None = Field(default=None, description="potentials: energies beside the network")
         statistics: Statistics
         units: dict[Name, Name] = Field(default={"length": "Å"})
         dtype: Literal["float32", "float64"] = Field(default="float32", description="of the module when it was trained")
@@ -134,8 +167,15 @@ with warnings.catch_warnings():
                 missing = [role for role in ("encoder", "sampler") if role not in self.components]
                 if missing:
                     raise ValueError(f"a generator needs the component {missing[0]!r}")
+                if self.statistics.sigma_data is None:
+                    raise ValueError("a generator needs statistics.sigma_data")
                 check_schema(self.schema)
                 check_process(self.process)
+            else:
+                if "encoder" not in self.components or not any(role.startswith("heads.") for role in self.components):
+                    raise ValueError("a potential needs an encoder and a head")
+                if self.potential is None:
+                    raise ValueError("a potential needs its record of elements")
             return self
 
 

@@ -20,9 +20,11 @@ from molgen.models.assembly import assemble_generator
 from molgen.models.budget import AllocationBudget, BudgetError
 from molgen.models.checkpoint import Checkpoint
 from molgen.models.document import ComponentRecord, Document, PartRecord, check_process, check_schema
+from molgen.models.potential import Potential
+from molgen.models.potential_assembly import HEAD_ROLE, assemble_potential
 from molgen.models.strict_json import shown
 
-__all__ = ["OWN_DISTRIBUTIONS", "Loaded", "restore"]
+__all__ = ["OWN_DISTRIBUTIONS", "Loaded", "restore", "restore_potential"]
 
 # A file may name any distribution; only for these an install line is given.
 OWN_DISTRIBUTIONS = frozenset(
@@ -74,14 +76,8 @@ def restore(
         ConfigError: a device that torch can't use.
     """
     document = checkpoint.document
-    where = str(checkpoint.path or document.name)
-    if document.task != "generator":
-        raise CheckpointError(f"the model is a {document.task}", where=where, expected="a generator")
-    _check_device(device)
-    tensors = dict(checkpoint.tensors)
-    records: dict[str, ComponentRecord] = {}
-    for role in ("encoder", "sampler"):
-        records[role], tensors = _modernised(role, document.components[role], tensors, where, source or registry())
+    where = _where(checkpoint, "generator", device)
+    records, tensors = _modernised_all(checkpoint, where, source or registry())
     schema, process = check_schema(document.schema), check_process(document.process)
     with _told_of(where), torch.random.fork_rng(devices=[]), AllocationBudget(_budget(tensors)):
         made = assemble_generator(
@@ -99,14 +95,57 @@ def restore(
     return Loaded(made.sampler, module, document, schema, process, checkpoint.path)
 
 
+def restore_potential(
+    checkpoint: Checkpoint,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    source: Registry | None = None,
+) -> Potential:
+    """The potential of a checkpoint, in evaluation mode, its weights frozen. Arguments and errors: as `restore`."""
+    document = checkpoint.document
+    where = _where(checkpoint, "potential", device)
+    records, tensors = _modernised_all(checkpoint, where, source or registry())
+    heads = [record for role, record in records.items() if role.startswith(HEAD_ROLE)]
+    assert document.potential is not None  # the document's own check
+    with _told_of(where), torch.random.fork_rng(devices=[]), AllocationBudget(_budget(tensors)):
+        made = assemble_potential(
+            records["encoder"], heads, document.potential, document.statistics.average_neighbors, source=source
+        )
+    _put(tensors, made.module, getattr(torch, document.dtype), where)
+    return made.module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _where(checkpoint: Checkpoint, task: str, device: torch.device | str) -> str:
+    """What errors name; refuses another task, and a device that can't be used."""
+    document = checkpoint.document
+    where = str(checkpoint.path or document.name)
+    if document.task != task:
+        raise CheckpointError(f"the model is a {document.task}", where=where, expected=f"a {task}")
+    _check_device(device)
+    return where
+
+
+def _modernised_all(
+    checkpoint: Checkpoint, where: str, source: Registry
+) -> tuple[dict[str, ComponentRecord], dict[str, Tensor]]:
+    """All components' options and tensors, as their installed versions would have written them."""
+    tensors = dict(checkpoint.tensors)
+    records: dict[str, ComponentRecord] = {}
+    for role, record in checkpoint.document.components.items():
+        kind = "head" if role.startswith(HEAD_ROLE) else role
+        records[role], tensors = _modernised(kind, record, tensors, where, source)
+    return records, tensors
+
+
 def _modernised(
-    role: str, record: ComponentRecord, tensors: dict[str, Tensor], where: str, source: Registry
+    kind: str, record: ComponentRecord, tensors: dict[str, Tensor], where: str, source: Registry
 ) -> tuple[ComponentRecord, dict[str, Tensor]]:
     """A component's options and tensors as its installed version would have written them."""
     own = {name.removeprefix(record.prefix): t for name, t in tensors.items() if name.startswith(record.prefix)}
     rest = {name: t for name, t in tensors.items() if not name.startswith(record.prefix)}
     config = copy.deepcopy(dict(record.config))
-    resolved = _resolve(role, record, where, source)
+    resolved = _resolve(kind, record, where, source)
     with _told_of(where):
         # parts before the whole, whose migration may move them, and the innermost parts first
         for path, part in sorted(record.parts.items(), key=lambda item: -item[0].count(".")):
