@@ -14,7 +14,8 @@
     │   └── BrokenPluginError        the component's plugin failed, is blocked, or speaks another API
     ├── CheckpointError          a model file that is truncated, altered, from the future, or needs what is missing
     ├── OutputError              a place that can't be written: exists, read-only, full
-    └── TrainingError            a run that can't go on: loss not finite, state that doesn't fit
+    ├── TrainingError            a run that can't go on: loss not finite, state that doesn't fit
+    └── SimulationError          energies, forces or atoms that left reason in a relaxation or in dynamics
 
 A message has four parts: what happened, where, what was expected, and what to do about it.
 Beside the tree stands one warning, `DroppedDataWarning`: the result is right, but holds less than was handed in.
@@ -37,6 +38,7 @@ __all__ = [
     "OutputError",
     "PluginError",
     "RequestError",
+    "SimulationError",
     "StructureError",
     "TrainingError",
     "UnknownComponentError",
@@ -112,6 +114,10 @@ class OutputError(MolgenError):
 
 class TrainingError(MolgenError):
     """A training run can't go on: the loss is not finite, or its saved state doesn't fit the config."""
+
+
+class SimulationError(MolgenError):
+    """A simulation can't go on: energies, forces or velocities left reason, or its files don't belong together."""
 
 
 class DroppedDataWarning(UserWarning):
