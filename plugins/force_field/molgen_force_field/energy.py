@@ -9,21 +9,21 @@ from molgen.interfaces import Features, Head
 from molgen.neighbors import Graph
 from molgen.structures import Structures
 from molgen_force_field.config import EnergyConfig
-from molgen_force_field.readout import Readout
+from molgen_force_field.readout import ScalarReadout
 
 __all__ = ["EnergyHead", "build"]
 
 
 def build(config: EnergyConfig, *, irreps: o3.Irreps | str, edge_channels: int = 0) -> EnergyHead:
-    """The `energy` head of a config; see :class:`EnergyHead`."""
+    """The `energy` head of a config; see :class:`EnergyHead`. Pair features are not read."""
     return EnergyHead(config, irreps=irreps)
 
 
 class EnergyHead(Head):
-    """ε_i = MLP(invariants of atom i), in the dtype of the features; the total is their sum over a structure.
+    """ε_i = MLP(invariants of atom i), in the dtype of the features; a structure's energy is the sum of them.
 
-    Behler and Parrinello 2007 (doi:10.1103/PhysRevLett.98.146401), eq. 2. Smooth in the features. Energies of isolated
-    atoms, units and repulsion at short range are the potential's.
+    Behler and Parrinello 2007, doi:10.1103/PhysRevLett.98.146401. Infinitely smooth in the features. Energies of
+    isolated atoms, scales and the repulsion at short range are the potential's.
 
     Args:
         config: see :class:`~molgen_force_field.config.EnergyConfig`.
@@ -44,8 +44,8 @@ class EnergyHead(Head):
 
     def __init__(self, config: EnergyConfig, *, irreps: o3.Irreps | str) -> None:
         super().__init__()
-        self.readout = Readout(o3.Irreps(irreps), config.hidden, head="energy")
+        self.readout = ScalarReadout(irreps, config.hidden, head="energy")
 
     def forward(self, features: Features, structures: Structures, graph: Graph) -> dict[str, Tensor]:
-        """`energies` [n_local], eV."""
+        """`energies` [n_local]."""
         return {"energies": self.readout(features.nodes[: graph.n_local])[:, 0]}
