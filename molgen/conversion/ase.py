@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from molgen.conversion.charges import charge_of, spin_of
 from molgen.conversion.labels import PER_ATOM, as_numpy, atom_ranges, joined, numbers_of, shared_labels, warn_dropped
-from molgen.errors import StructureError
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ _ARRAYS = ("momenta", "tags", "masses")
 def from_ase(atoms: Atoms | Sequence[Atoms]) -> Structures:
     """Structures of one or several `ase.Atoms`.
 
-    Kept are positions (float64), numbers, cell and pbc; the charge, which is `info["charge"]` or else the sum of the
-    initial charges; the multiplicity, which is `info["spin"]` or else 1; momenta, tags and masses of one's own, as atom
-    labels; and what a calculator holds for exactly these atoms (energy, forces, stress, dipole, charges, …), as labels
-    in ASE's units and signs, stress as [3, 3]. Nothing is calculated anew.
+    Kept are positions (float64), numbers, cell and pbc; the charge, which is `info["charge"]` (or "total_charge") or
+    else the sum of the initial charges; the multiplicity, which is `info["spin"]` (or "multiplicity", or
+    "spin_multiplicity") or else 1; momenta, tags and masses of one's own, as atom labels; and what a calculator holds
+    for exactly these atoms (energy, forces, stress, dipole, charges, …), as labels in ASE's units and signs, stress as
+    [3, 3]. Nothing is calculated anew.
 
     Raises:
         StructureError: NaN or infinite numbers, dummy atoms, a charge or spin that is no number.
@@ -56,8 +57,8 @@ def from_ase(atoms: Atoms | Sequence[Atoms]) -> Structures:
         n_atoms=[len(frame) for frame in frames],
         cell=joined([frame.cell.array[None] for frame in frames]),
         pbc=joined([frame.pbc[None] for frame in frames]),
-        charge=[_charge(frame, index) for index, frame in enumerate(frames)],
-        spin=[_spin(frame, index) for index, frame in enumerate(frames)],
+        charge=[charge_of(frame, f"structure {index}") for index, frame in enumerate(frames)],
+        spin=[spin_of(frame, f"structure {index}") for index, frame in enumerate(frames)],
         atom_labels={name: torch.from_numpy(rows) for name, rows in atom_labels.items()},
         structure_labels={n: torch.from_numpy(np.stack(rows)) for n, rows in labels.items() if n not in PER_ATOM},
     )
@@ -123,30 +124,3 @@ def _as_ase(name: str, value: np.ndarray) -> np.ndarray:
     if name in _STRESSES:
         return np.stack([value[..., i, j] for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))], axis=-1)
     return value.item() if value.ndim == 0 else value.copy()
-
-
-def _charge(frame: Atoms, index: int) -> float:
-    if "charge" not in frame.info:
-        # partial charges that should cancel leave a rest of rounding errors
-        return round(float(frame.get_initial_charges().sum()), 6)
-    return _info_number(frame, "charge", f"structure {index}", "a number of elementary charges")
-
-
-def _spin(frame: Atoms, index: int) -> int:
-    if "spin" not in frame.info:
-        return 1
-    expected = "a multiplicity 2S + 1: 1, 2, 3, …"
-    spin = _info_number(frame, "spin", f"structure {index}", expected)
-    if spin < 1 or not spin.is_integer():
-        raise StructureError(f"info['spin'] is {frame.info['spin']}", where=f"structure {index}", expected=expected)
-    return int(spin)
-
-
-def _info_number(frame: Atoms, key: str, where: str, expected: str) -> float:
-    try:
-        number = float(frame.info[key])
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise StructureError(f"info[{key!r}] is {frame.info[key]!r}", where=where, expected=expected)
-    return number
