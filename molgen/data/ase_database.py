@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.db.row import AtomsRow
 
-__all__ = ["iterate_database"]
+__all__ = ["iterate_database", "iterate_rows"]
 
 
 def iterate_database(path: Path, chunk: int, keys: Mapping[str, str] | None = None) -> Iterator[Structures]:
@@ -25,10 +25,15 @@ def iterate_database(path: Path, chunk: int, keys: Mapping[str, str] | None = No
     Raises:
         FileFormatError: no ASE database, or a row that is damaged.
     """
-    return converted(_records(path), path, chunk, lambda frames: from_frames(frames, keys or {}, path))
+    return converted(iterate_rows(path), path, chunk, lambda frames: from_frames(frames, keys or {}, path))
 
 
-def _records(path: Path) -> Iterator[Record[Atoms]]:
+def iterate_rows(path: Path) -> Iterator[Record[Atoms]]:
+    """The rows as ASE reads them, key-value pairs and data in their `info`.
+
+    Raises:
+        FileFormatError: no ASE database, or a row that is damaged.
+    """
     from ase.db import connect
 
     _check(path)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from molgen.data.arrays import iterate_arrays
 from molgen.data.ase_database import iterate_database
+from molgen.data.ase_trajectory import iterate_trajectory
 from molgen.data.cache import Cache
+from molgen.data.compression import COMPRESSED, inner_suffix, open_binary
 from molgen.data.records import wrong
 from molgen.data.sdf import iterate_sdf
 from molgen.data.xyz import iterate_xyz
@@ -23,6 +25,7 @@ _SUFFIXES = {
     ".xyz": "xyz",
     ".extxyz": "xyz",
     ".db": "database",
+    ".traj": "trajectory",
     ".npz": "arrays",
     ".cache": "cache",
 }
@@ -33,7 +36,8 @@ def iterate(path: str | Path, chunk: int = 1000, *, keys: Mapping[str, str] | No
     """The structures of a file, some at a time.
 
     Args:
-        path: an SDF, xyz, extended xyz, ASE database, npz or cache file; known by its suffix, else by its content.
+        path: an SDF, xyz, extended xyz, ASE database or trajectory, npz or cache file; known by its suffix, else by
+            its content. Files of xyz and npz may be compressed (`.xz`, `.gz`, `.bz2`).
         chunk: how many structures each part has at most.
         keys: further labels to read: name in the file (ASE's `info`, `arrays` or `data`, an array of an npz file) to
             name of the label.
@@ -59,6 +63,8 @@ def iterate(path: str | Path, chunk: int = 1000, *, keys: Mapping[str, str] | No
                 yield from iterate_xyz(path, chunk, keys)
             case "database":
                 yield from iterate_database(path, chunk, keys)
+            case "trajectory":
+                yield from iterate_trajectory(path, chunk, keys)
             case "arrays":
                 yield from iterate_arrays(path, chunk, keys)
             case _:
@@ -96,21 +102,23 @@ def read(path: str | Path, *, index: int | slice | None = None, keys: Mapping[st
 
 
 def format_of(path: str | Path) -> str:
-    """The format of a file: "sdf", "xyz", "database", "arrays" or "cache".
+    """The format of a file: "sdf", "xyz", "database", "trajectory", "arrays" or "cache".
 
     Raises:
         FileFormatError: the file is missing or empty, or its format is none of these.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         reason = error.strerror or str(error)
         raise wrong(f"can't read the file: {reason[:1].lower()}{reason[1:]}", path) from error
     if not head.strip():
         raise wrong("the file is empty", path)
-    kind = _SUFFIXES.get(path.suffix.lower()) or _sniffed(head)
+    kind = _SUFFIXES.get(inner_suffix(path)) or _sniffed(head)
+    if path.suffix.lower() in COMPRESSED and kind not in (None, "xyz", "arrays"):
+        raise wrong("of compressed files only xyz and npz are read", path, remedy="unpack it first")
     if kind is None:
         known = ", ".join(sorted(_SUFFIXES))
         raise wrong("unknown file format", path, expected=known, remedy="convert the file, or mend its suffix")
@@ -120,6 +128,8 @@ def format_of(path: str | Path) -> str:
 def _sniffed(head: bytes) -> str | None:
     if head.startswith(b"SQLite format 3\0"):
         return "database"
+    if head.startswith(b"- of UlmASE-Trajectory"):
+        return "trajectory"
     if head.startswith(b"PK\x03\x04"):
         return "arrays"
     if head[8:9] == b"{" and b"__metadata__" in head:

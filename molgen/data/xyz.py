@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molgen.data.compression import open_text
 from molgen.data.frames import from_frames
 from molgen.data.records import Record, converted, reason, wrong
 from molgen.elements import NUMBERS
@@ -46,7 +47,7 @@ def _frames(path: Path) -> Iterator[Record[Atoms]]:
 
 def _blocks(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Line number, comment and atom lines of each frame."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         lines = enumerate(file, start=1)
         for start, head in lines:
             if not head.strip():
