@@ -87,7 +87,7 @@ class Graph:
         kept, place = near.nonzero()[:, 0], torch.cumsum(near, 0) - 1
         names = ("senders", "receivers", "cell_shifts", "vectors", "lengths")
         chosen = {name: getattr(self, name).index_select(0, kept) for name in names}
-        return replace(self, **chosen, reverse=place[self.reverse[kept]], dense=False)
+        return replace(self, **chosen, reverse=place.index_select(0, self.reverse.index_select(0, kept)), dense=False)
 
     def exchange(self, features: Tensor) -> Tensor:
         """Called by message-passing encoders before each layer after the first.
@@ -100,9 +100,12 @@ class Graph:
 def edge_vectors(structures: Structures, senders: Tensor, receivers: Tensor, cell_shifts: Tensor) -> Tensor:
     """[E, 3] Å, from receiver to sender, with periodic images; differentiable in positions and cell."""
     vectors = _rows(structures.positions, senders) - _rows(structures.positions, receivers)
-    if cell_shifts.any():
+    if structures.pbc.any():
+        shifts = cell_shifts.to(vectors.dtype)
+        if len(structures) == 1:  # several times as fast
+            return vectors + shifts @ structures.cell[0]
         cells = structures.cell[structures.batch[senders]]  # [E, 3, 3]
-        vectors = vectors + torch.einsum("ei,eij->ej", cell_shifts.to(vectors.dtype), cells)
+        vectors = vectors + torch.einsum("ei,eij->ej", shifts, cells)
     return vectors
 
 
