@@ -18,7 +18,8 @@
     └── SimulationError          energies, forces or atoms that left reason in a relaxation or in dynamics
 
 A message has four parts: what happened, where, what was expected, and what to do about it.
-Beside the tree stands one warning, `DroppedDataWarning`: the result is right, but holds less than was handed in.
+Beside the tree stand warnings: `DroppedDataWarning` (the result is right, but holds less than was handed in) and
+`FittedEnergiesWarning` (what should have been given was fitted to the data).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigError",
     "DroppedDataWarning",
     "FileFormatError",
+    "FittedEnergiesWarning",
     "InputError",
     "MolgenError",
     "OutputError",
@@ -122,6 +124,10 @@ class SimulationError(MolgenError):
 
 class DroppedDataWarning(UserWarning):
     """Part of the input has no place in the result: constraints, say, or labels that only some structures have."""
+
+
+class FittedEnergiesWarning(UserWarning):
+    """Energies of isolated atoms were not given, and a fit to the training data stands in for them."""
 
 
 # more names than this are no help in one line

@@ -98,15 +98,15 @@ def check_potential(
     *,
     forces_from: str | None = None,
     source: Registry | None = None,
-) -> None:
-    """Refuse what can't fit, as soon as the config is read: a trial assembly, whose weights are thrown away.
+) -> AssembledPotential:
+    """Refuse what can't fit, as soon as the config is read; returns the trial, whose weights are to be thrown away.
 
     Raises:
         PluginError, ConfigError: as `assemble_potential`.
     """
     record = PotentialRecord(elements=_TRIAL_ELEMENTS, forces_from=forces_from)
     with torch.random.fork_rng(devices=[]):
-        assemble_potential(encoder, heads, record, 8.0, source=source)
+        return assemble_potential(encoder, heads, record, 8.0, source=source)
 
 
 def _head(choice: Choice, **arguments: Any) -> Any:

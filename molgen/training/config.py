@@ -8,13 +8,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from molgen.errors import ConfigError
 from molgen.host.component import ComponentKind, ComponentRef
 from molgen.host.config import validate
 
-__all__ = ["DataSection", "TrainingConfig", "TrainingSection", "parse_override", "read_config"]
+__all__ = [
+    "DataSection",
+    "FineTuningSection",
+    "LossSection",
+    "TrainingConfig",
+    "TrainingSection",
+    "parse_override",
+    "read_config",
+]
+
+
+Label = Literal["energy", "forces", "stress", "dipole", "charges"]
 
 
 class _Section(BaseModel):
@@ -24,10 +35,51 @@ class _Section(BaseModel):
 class DataSection(_Section):
     """Which structures are trained on, and which are held out."""
 
-    path: Path = Field(description="a cache that `molgen data convert` wrote; relative to the working folder")
+    path: Path = Field(
+        description="a cache that `molgen data convert` wrote, or for a potential any file of labelled structures; "
+        "relative to the working folder"
+    )
     train: int | None = Field(None, gt=0, description="structures to train on; all that is not held out if left out")
-    validation: int = Field(1000, ge=0, description="structures held out for validation; the rest is left for tests")
+    validation: int | None = Field(
+        None,
+        ge=0,
+        description="structures held out for validation; if left out 1000, of fewer than 10000 structures one in ten",
+    )
     split_seed: int = Field(0, description="seed of the split into training, validation and test")
+    validation_path: Path | None = Field(
+        None, description="potential: a file of its own to validate on; then none of `path` is held out"
+    )
+    keys: dict[Label, str] = Field(
+        {}, description="potential: names of labels in the file, where they can't be detected"
+    )
+    units: dict[Label, str] = Field({}, description="potential: units of labels in the file, where they are not ASE's")
+    isolated_energies: dict[str, float] = Field(
+        {}, description="potential: eV by symbol, of the same method as the data; fitted to the data if left out"
+    )
+
+
+class LossSection(_Section):
+    """What a potential's loss is made of: weights of squared errors in eV per atom, eV/Å, eV/Å³, e·Å and e."""
+
+    kind: Literal["mse", "huber", "mae"] = Field("mse", description="of the error: squared, Huber's, or absolute")
+    huber_delta: float = Field(0.01, gt=0, description="huber: error from which it grows linearly")
+    energy: float = Field(1.0, ge=0, description="weight of energies per atom")
+    forces: float = Field(100.0, ge=0, description="weight of forces")
+    stress: float = Field(0.0, ge=0, description="weight of stress")
+    dipole: float = Field(1.0, ge=0, description="weight of dipoles, where a head gives them")
+    charges: float = Field(1.0, ge=0, description="weight of charges, where a head gives them")
+    final_energy: float | None = Field(
+        1000.0, ge=0, description="weight of energies in the last part of the run, `decay_fraction`; unchanged if null"
+    )
+
+
+class FineTuningSection(_Section):
+    """What a potential starts from."""
+
+    model: str = Field(description="name or path of a potential, whose weights the run starts from")
+    frozen: tuple[str, ...] = Field(
+        (), description="what stays as it is: names of parameters begin with one of these, as in `encoder.`"
+    )
 
 
 class TrainingSection(_Section):
@@ -42,13 +94,14 @@ class TrainingSection(_Section):
     max_edges: int | None = Field(
         None,
         gt=0,
-        description="most edges of a step's complete graphs, so that large structures come in smaller batches",
+        description="most edges of a step's graphs, so that large structures come in smaller batches",
     )
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon needs torch 2.9")
     learning_rate: float = Field(1e-3, gt=0, description="the highest learning rate of the schedule")
     weight_decay: float = Field(0.01, ge=0, description="decoupled decay of weights; not of biases, norms and scales")
     betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's decay rates of its two moments")
     epsilon: float = Field(1e-8, gt=0, description="AdamW's ε")
+    amsgrad: bool = Field(False, description="AdamW: divide by the largest second moment so far")
     momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum")
     schedule: Literal["cosine", "constant", "warmup-stable-decay"] = Field(
         "cosine", description="of the learning rate, by step; cosine needs steps"
@@ -60,7 +113,9 @@ class TrainingSection(_Section):
     final_fraction: float = Field(0.01, ge=0, le=1, description="last learning rate as a fraction of the highest")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the moving average of the weights per step")
-    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="of matrix products while training")
+    precision: Literal["32-true", "64-true", "bf16-mixed"] = Field(
+        "32-true", description="of the weights, or with bf16-mixed of matrix products, while training"
+    )
     validate_every: int = Field(2000, gt=0, description="steps from one validation to the next")
     validation_structures: int = Field(2000, gt=0, description="of the held-out structures, how many are used")
     log_every: int = Field(100, gt=0, description="steps from one row of the log to the next")
@@ -78,32 +133,51 @@ class TrainingSection(_Section):
         return self
 
 
+_OF_POTENTIALS = ("heads", "forces_from", "start_from")
+_DATA_OF_POTENTIALS = ("validation_path", "keys", "units", "isolated_energies")
+
+
 class TrainingConfig(_Section):
     """One training run."""
 
     name: str = Field("model", min_length=1, description="what the model is called in its file")
     task: Literal["generator", "potential"] = Field(description="what is trained")
-    encoder: Annotated[ComponentRef, ComponentKind("encoder")] = Field(
-        description="the network that sees the structures"
+    encoder: Annotated[ComponentRef, ComponentKind("encoder")] | None = Field(
+        None, description="the network that sees the structures; may be left out where `start_from` names a model"
     )
     sampler: Annotated[ComponentRef, ComponentKind("sampler")] | None = Field(
         None, description="generator: what noises, denoises and is trained"
     )
+    heads: tuple[Annotated[ComponentRef, ComponentKind("head")], ...] = Field(
+        (), description="potential: what is read of the encoder's features; the head `energy` if left out"
+    )
+    forces_from: str | None = Field(
+        None, description="potential: the head whose forces count, where one gives energies and another forces"
+    )
+    repulsion: bool = Field(True, description="potential: screened nuclear repulsion of atoms that nearly touch")
+    loss: LossSection = Field(
+        default_factory=lambda: LossSection.model_validate({}), description="potential: weights of its parts"
+    )
+    start_from: FineTuningSection | None = Field(None, description="potential: fine-tune a trained model")
     data: DataSection
     training: TrainingSection
     out: Path = Field(description="folder of the run; relative to the working folder")
 
-    @field_validator("task")
-    @classmethod
-    def _known_task(cls, task: str) -> str:
-        if task == "potential":
-            raise ValueError("this version trains generators only")
-        return task
-
     @model_validator(mode="after")
     def _complete(self) -> TrainingConfig:
-        if self.task == "generator" and self.sampler is None:
+        generator = self.task == "generator"
+        if generator and self.sampler is None:
             raise ValueError("a generator needs a sampler")
+        if not generator and self.sampler is not None:
+            raise ValueError("a potential has no sampler")
+        if self.encoder is None and (generator or self.start_from is None):
+            raise ValueError(f"a {self.task} needs an encoder")
+        if generator:
+            given = [name for name in _OF_POTENTIALS if getattr(self, name)]
+            given += ["loss"] if self.loss != LossSection.model_validate({}) else []
+            given += [f"data.{name}" for name in _DATA_OF_POTENTIALS if getattr(self.data, name)]
+            if given:
+                raise ValueError(f"{given[0]} is for potentials, and the task is {self.task}")
         return self
 
 

@@ -45,7 +45,7 @@ class _Losses(nn.Module):
         self._loss = objective.loss
 
     def forward(self, sample: Sample) -> dict[str, Tensor]:
-        return self._loss(sample.batch, sample.streams)
+        return self._loss(sample.batch, sample.streams, final=sample.final)
 
 
 class Loop:
@@ -138,7 +138,7 @@ class Loop:
     def _step(self) -> int:
         """One step of the optimiser; returns the number of structures, over all processes."""
         section, counters, fabric = self._section, self.counters, self._fabric
-        sample = self._feed.sample(counters.step, counters.samples)
+        sample = self._feed.sample(counters.step, counters.samples, final=self._final())
         self._seed()
         losses: dict[str, Tensor] = self._losses(sample)
         # processes average their gradients, and the mean is over the structures of all
@@ -201,7 +201,7 @@ class Loop:
             row |= {"hours": counters.seconds / 3600.0, "molecules_per_second": self._display.speed}
             row |= {"learning_rate": section.learning_rate * factor, "skipped": counters.skipped, **means}
             parts = [name for name in means if name != "gradient_norm"]
-            log.write(row | {f"validation_{name}": validated.get(name) for name in parts})
+            log.write(row | {f"validation_{name}": validated.get(name) for name in self._objective.measured(parts)})
 
     def _validate(self) -> dict[str, float]:
         counters = self.counters
@@ -213,7 +213,7 @@ class Loop:
             if self._fabric.is_global_zero:
                 self._export("best.safetensors")
         self._display.note(
-            f"step {counters.step}: validation loss {means['loss']:.5g} (best {counters.best:.5g}), "
+            f"step {counters.step}: validation {self._objective.describe(means)} (best loss {counters.best:.5g}), "
             f"{counters.samples} samples in {counters.seconds / 3600.0:.2f} h"
         )
         return means
@@ -233,6 +233,13 @@ class Loop:
     def _end(self) -> int | None:
         """The step at which the run is done; None where only the clock ends it."""
         return self.counters.anneal.end if self.counters.anneal else self._section.steps
+
+    def _final(self) -> bool:
+        """Whether the run is in its last part: a decay that was begun, or the last of its steps."""
+        section, counters = self._section, self.counters
+        if counters.anneal is not None:
+            return True
+        return section.steps is not None and counters.step >= (1.0 - section.decay_fraction) * section.steps
 
     def _finished(self) -> bool:
         end, hours = self._end(), self._section.hours

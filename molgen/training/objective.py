@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from molgen.random import Streams
 from molgen.structures import Structures
 
-__all__ = ["Dataset", "Objective", "Task"]
+__all__ = ["Batches", "Dataset", "Objective", "Task"]
 
 
 class Objective(Protocol):
@@ -24,12 +24,31 @@ class Objective(Protocol):
         """Plain data: what shapes the model. A saved state of another is refused."""
         ...
 
-    def loss(self, batch: Structures, streams: Streams) -> dict[str, Tensor]:
-        """`loss` and its named parts, each [B], differentiable in the model's parameters."""
+    def batches(self, numbers: Tensor) -> Batches:
+        """The order in which the structures of some numbers [n] are trained on."""
+        ...
+
+    def every_batch(self, numbers: Tensor) -> list[Tensor]:
+        """Batches, places in `numbers`, that hold each structure once: for validation."""
+        ...
+
+    def loss(self, batch: Structures, streams: Streams, *, final: bool) -> dict[str, Tensor]:
+        """`loss` and its named parts, each [B], differentiable in the model's parameters.
+
+        `final` says that the run is in its last part, where the learning rate falls.
+        """
         ...
 
     def validation(self, batch: Structures, streams: Streams) -> dict[str, Tensor]:
-        """The same as measured on held-out structures, without a graph."""
+        """`loss` and parts as measured on held-out structures, without a graph."""
+        ...
+
+    def measured(self, parts: Sequence[str]) -> Sequence[str]:
+        """What `validation` returns, given the names that `loss` returned."""
+        ...
+
+    def describe(self, means: Mapping[str, float]) -> str:
+        """What a person is told of the means of `validation`."""
         ...
 
     def export(self, path: Path, weights: Mapping[str, Tensor], training: Mapping[str, object]) -> None:
@@ -43,10 +62,21 @@ class Objective(Protocol):
         ...
 
 
+class Batches(Protocol):
+    """An endless sequence of batches, each drawn by its step."""
+
+    def batch(self, step: int) -> Tensor:
+        """[B] int64: which structures make the batch of this step."""
+        ...
+
+
 class Dataset(Protocol):
     """Structures that are read by number; `molgen.data.cache.Cache` is one."""
 
-    n_atoms: Tensor  # [n] int64
+    @property
+    def n_atoms(self) -> Tensor:
+        """[n] int64."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -67,6 +97,14 @@ class Dataset(Protocol):
 
 class Task(Protocol):
     """The components of a config, resolved and checked."""
+
+    def dataset(self) -> Dataset:
+        """The data that the config names."""
+        ...
+
+    def split(self, dataset: Dataset) -> tuple[Tensor, Tensor]:
+        """Numbers of the structures to train on, and of those that are held out."""
+        ...
 
     def objective(self, dataset: Dataset, train: Tensor) -> Objective:
         """The objective on a data set.

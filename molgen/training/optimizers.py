@@ -35,7 +35,9 @@ def build_optimizers(model: nn.Module, section: TrainingSection) -> list[Optimiz
     if groups:
         lr, betas, epsilon = section.learning_rate, section.betas, section.epsilon
         fused = all(parameter.device.type in ("cpu", "cuda") for parameter in (*decayed, *plain))
-        optimizers.append(torch.optim.AdamW(groups, lr=lr, betas=betas, eps=epsilon, fused=fused))
+        optimizers.append(
+            torch.optim.AdamW(groups, lr=lr, betas=betas, eps=epsilon, amsgrad=section.amsgrad, fused=fused)
+        )
     if hidden:
         optimizers.append(_muon(hidden, section))
     for optimizer in optimizers:

@@ -10,12 +10,8 @@ from pathlib import Path
 import torch
 import yaml
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from molgen.atomic import write_atomically
-from molgen.data.batches import Buckets
-from molgen.data.cache import Cache
-from molgen.data.splits import split
 from molgen.errors import ConfigError, TrainingError
 from molgen.interruption import Interruption
 from molgen.training.batches import Feed
@@ -27,13 +23,17 @@ from molgen.training.generator import GeneratorTask
 from molgen.training.loop import Loop, Outcome
 from molgen.training.objective import Task
 from molgen.training.optimizers import check_optimizer
+from molgen.training.potential import PotentialTask
 from molgen.training.progress import ProgressDisplay
 from molgen.training.validation import validation_samples
 
 __all__ = ["train"]
 
 # what builds the objective of each task
-_TASKS: dict[str, Callable[[TrainingConfig], Task]] = {"generator": GeneratorTask}
+_TASKS: dict[str, Callable[[TrainingConfig, Callable[[str], None]], Task]] = {
+    "generator": GeneratorTask,
+    "potential": PotentialTask,
+}
 _ENDS: dict[Outcome, str] = {
     "finished": "finished",
     "budget": "time is up; --resume goes on from here, saved",
@@ -86,8 +86,8 @@ def train(
     seconds = None if budget is None else parse_duration(budget)
     # what can't work is refused before the folder is touched
     check_optimizer(config.training)
-    _TASKS[config.task](config)
-    _split(config, Cache.open(config.data.path, verify=False))
+    task = _TASKS[config.task](config, _silent)
+    task.split(task.dataset())
     prepare_folder(config.out, resume=resume, overwrite=overwrite)
     strategy = "ddp_spawn" if devices > 1 else "auto"
     section = config.training
@@ -126,38 +126,32 @@ def _run(
 
 def _build(fabric: Fabric, config: TrainingConfig, display: ProgressDisplay) -> Loop:
     section, data = config.training, config.data
-    cache = Cache.open(data.path)
-    train_set, held_out = _split(config, cache)
+    task = _TASKS[config.task](config, display.note)
+    dataset = task.dataset()
+    train_set, held_out = task.split(dataset)
     torch.manual_seed(section.seed)
-    objective = _TASKS[config.task](config).objective(cache, train_set)
+    objective = task.objective(dataset, train_set)
     objective.model.to(fabric.device)
-    size, edges = section.batch_size, section.max_edges
-    buckets = Buckets(cache.n_atoms[train_set], batch_size=size, seed=section.seed, max_edges=edges)
     rank, world = fabric.global_rank, fabric.world_size
-    feed = Feed(cache, train_set, buckets, section.seed, fabric.device, rank, world)
+    feed = Feed(dataset, train_set, objective.batches(train_set), section.seed, fabric.device, rank, world)
     held_out = held_out[: section.validation_structures]
-    validation = validation_samples(
-        cache, held_out, fabric.device, batch_size=size, max_edges=edges, rank=rank, world=world
-    )
+    batches = objective.every_batch(held_out) if len(held_out) else []
+    validation = validation_samples(dataset, held_out, batches, fabric.device, rank=rank, world=world)
     identity = {
         "task": config.task,
         **objective.identity,
         "data": {
-            "fingerprint": cache.fingerprint,
-            **data.model_dump(mode="json", exclude={"path"}),
+            "fingerprint": dataset.fingerprint,
+            **data.model_dump(mode="json", exclude={"path", "validation_path"}),
             "train": len(train_set),
         },
-        "training": {"seed": section.seed, "optimizer": section.optimizer, "batch_size": size, "max_edges": edges},
+        "training": section.model_dump(mode="json", include={"seed", "optimizer", "batch_size", "max_edges"}),
     }
     return Loop(section, objective, feed, validation, fabric, config.out, display, identity)
 
 
-def _split(config: TrainingConfig, cache: Cache) -> tuple[Tensor, Tensor]:
-    """Numbers of the structures to train on, and of those that are held out."""
-    data = config.data
-    n_train = max(len(cache) - data.validation, 1) if data.train is None else data.train
-    train_set, held_out, _ = split(len(cache), n_train, data.validation, data.split_seed)
-    return train_set, held_out
+def _silent(text: str) -> None:
+    """Takes notes of what is looked at before the run."""
 
 
 def _restore(loop: Loop, folder: Path, resume: bool, anneal: int | str | None, display: ProgressDisplay) -> None:

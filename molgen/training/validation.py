@@ -8,7 +8,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from molgen.data.batches import every_batch
 from molgen.random import Streams
 from molgen.training.batches import Sample
 from molgen.training.objective import Dataset, Objective
@@ -21,27 +20,22 @@ _SEED = 0x76616C  # the same in every run, so that runs can be compared
 def validation_samples(
     dataset: Dataset,
     numbers: Tensor,
+    batches: Sequence[Tensor],
     device: torch.device,
     *,
-    batch_size: int,
-    max_edges: int | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> list[Sample]:
-    """Held-out structures in batches of one size each, with fixed streams; kept in memory, as they are few.
+    """Held-out structures with fixed streams; kept in memory, as they are few.
 
     Args:
         dataset: holds them.
         numbers: [n] int64, which ones.
+        batches: places in `numbers`, each once.
         device: where they are wanted.
-        batch_size: structures in a batch, at most.
-        max_edges: of a batch's complete graphs, at most.
         rank: of this process, which gets its share.
         world: number of processes.
     """
-    if not len(numbers):
-        return []
-    batches = every_batch(dataset.n_atoms[numbers], batch_size=batch_size, max_edges=max_edges)
     # with fewer batches than processes each measures all of them: the mean is the same
     mine = batches[rank::world] if len(batches) >= world else batches
     return [

@@ -14,6 +14,7 @@ from molgen.host.registry import Registry
 from molgen.interfaces import Noisy, Process, Schema
 from molgen.models.assembly import Assembled, assemble_generator, check_generator, encoder_builder
 from molgen.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from molgen.models.document import ElementRecord, PotentialRecord
 from molgen.models.restoration import OWN_DISTRIBUTIONS, restore
 from molgen.structures import Structures
 
@@ -280,7 +281,11 @@ def test_a_sampler_that_now_learns_another_process_is_refused(toy_registry: Make
 
 def test_a_potential_is_no_generator(toy_registry: MakeRegistry, tmp_path: Path) -> None:
     made = assembled(toy_registry())
-    document = made.document("toy", SCHEMA, STATISTICS).model_copy(update={"task": "potential"})
+    document = made.document("toy", SCHEMA, STATISTICS)
+    record = PotentialRecord(elements={"H": ElementRecord(isolated_energy=-13.6)})
+    components = document.components | {"heads.energy": document.components["encoder"]}
+    changed = {"task": "potential", "potential": record, "components": components}
+    document = document.model_copy(update=changed)
     write_checkpoint(tmp_path / "toy.safetensors", Checkpoint(document, made.module.state_dict()))
     with pytest.raises(CheckpointError, match=r"is a potential.*expected a generator"):
         restore(read_checkpoint(tmp_path / "toy.safetensors"), source=toy_registry())

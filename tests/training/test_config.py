@@ -16,7 +16,7 @@ from molgen.training import parse_override, read_config
     [
         ({"training.step": 5}, "unknown key 'step' (training.step); did you mean 'steps'?"),
         ({"encoder.config.channel": 5}, "unknown key 'channel' (encoder.config.channel); did you mean 'channels'?"),
-        ({"task": "potential"}, "this version trains generators only (task)"),
+        ({"task": "potential"}, "a potential has no sampler"),
         ({"task": "poem"}, "'poem' can't be used (task)"),
         ({"sampler": None}, "a generator needs a sampler"),
         ({"training.steps": None}, "would never end"),

@@ -11,7 +11,7 @@ import yaml
 
 import molgen
 from molgen.cli.main import main
-from molgen.data.batches import Buckets
+from molgen.data.batches import Buckets, every_batch
 from molgen.data.cache import Cache, write_cache
 from molgen.data.splits import split
 from molgen.errors import ConfigError, FileFormatError, OutputError, TrainingError
@@ -181,7 +181,8 @@ def test_processes_share_out_each_batch_and_the_noise_of_its_structures(cache, w
         whole = Feed(data, train, buckets, 0, torch.device("cpu")).sample(step, 100)
         sums = torch.stack([part.batch.positions.sum(0) for part in parts]).sum(0)
         assert torch.allclose(sums, whole.batch.positions.sum(0), atol=1e-5)
-    shares = [validation_samples(data, held_out, torch.device("cpu"), batch_size=2, rank=r, world=2) for r in (0, 1)]
+    batches = every_batch(data.n_atoms[held_out], batch_size=2)
+    shares = [validation_samples(data, held_out, batches, torch.device("cpu"), rank=r, world=2) for r in (0, 1)]
     assert sorted(int(i) for share in shares for sample in share for i in sample.streams.indices) == list(range(6))
 
 

@@ -1,0 +1,102 @@
+"""The loss of a potential, structure by structure, and the errors that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from molgen.structures import Structures
+from molgen.training.config import LossSection
+
+__all__ = ["errors_of", "losses", "measures", "wanted_labels"]
+
+_PER_ATOM = ("forces", "charges")
+
+
+def wanted_labels(section: LossSection, provides: frozenset[str]) -> tuple[str, ...]:
+    """The labels that have a weight and that the model provides."""
+    names = ("energy", "forces", "stress", "dipole", "charges")
+    return tuple(name for name in names if name in provides and _weight(section, name, final=True))
+
+
+def errors_of(name: str, found: Mapping[str, Tensor], structures: Structures) -> tuple[Tensor, Tensor] | None:
+    """Errors of a label and which of them are known, or None where no structure has the label.
+
+    Returns:
+        [B, ...] or, of forces and charges, [N, ...] float64, zero where the label is missing; energies per atom. And
+        [B] or [N] bool.
+    """
+    labels = structures.atom_labels if name in _PER_ATOM else structures.structure_labels
+    if name not in labels or name not in found:
+        return None
+    label = labels[name].to(torch.float64)
+    error = found[name].to(torch.float64) - label
+    if name == "energy":
+        error = error / structures.n_atoms
+    known = torch.isfinite(label).reshape(len(label), -1).all(1)
+    shape = (-1,) + (1,) * (error.ndim - 1)
+    return torch.where(known.view(shape), error, 0.0), known
+
+
+def losses(
+    found: Mapping[str, Tensor], structures: Structures, section: LossSection, atoms: float, *, final: bool
+) -> dict[str, Tensor]:
+    """`loss` and its parts by label, each [B].
+
+    The parts of forces and charges are sums over a structure's atoms by the mean number of atoms, so that the mean
+    over structures weighs each atom alike.
+
+    Args:
+        found: what the potential returned.
+        structures: with labels; NaN where one is missing.
+        section: weights and kind.
+        atoms: mean number of atoms of the training structures.
+        final: whether the weights are those of the last part of the run.
+    """
+    parts: dict[str, Tensor] = {}
+    loss = structures.positions.new_zeros(len(structures), dtype=torch.float64)
+    for name in wanted_labels(section, frozenset(found)):
+        errors = errors_of(name, found, structures)
+        if errors is None:
+            continue
+        parts[name] = _by_structure(_penalty(errors[0], section), name, structures, atoms)
+        loss = loss + _weight(section, name, final=final) * parts[name]
+    return {"loss": loss, **parts}
+
+
+def measures(found: Mapping[str, Tensor], structures: Structures, atoms: float) -> dict[str, Tensor]:
+    """Squared and absolute errors by label, each [B]; means over structures are means over components."""
+    out: dict[str, Tensor] = {}
+    for name in found:
+        errors = errors_of(name, found, structures)
+        if errors is not None:
+            flat = errors[0].reshape(len(errors[0]), -1)
+            out[f"{name}_mse"] = _by_structure(flat.square().mean(1), name, structures, atoms)
+            out[f"{name}_mae"] = _by_structure(flat.abs().mean(1), name, structures, atoms)
+    return out
+
+
+def _penalty(errors: Tensor, section: LossSection) -> Tensor:
+    """[B] or [N] of errors [B, ...] or [N, ...]."""
+    flat = errors.reshape(len(errors), -1)
+    if section.kind == "mse":
+        return flat.square().mean(1)
+    if section.kind == "mae":  # of a vector its length, so that no axis is preferred
+        return torch.sqrt(flat.square().mean(1) + 1e-24)
+    return torch.nn.functional.huber_loss(
+        flat, torch.zeros_like(flat), delta=section.huber_delta, reduction="none"
+    ).mean(1)
+
+
+def _by_structure(values: Tensor, name: str, structures: Structures, atoms: float) -> Tensor:
+    if name not in _PER_ATOM:
+        return values
+    return values.new_zeros(len(structures)).index_add(0, structures.batch, values) / atoms
+
+
+def _weight(section: LossSection, name: str, *, final: bool) -> float:
+    if name == "energy" and final and section.final_energy is not None:
+        return section.final_energy
+    return getattr(section, name)
