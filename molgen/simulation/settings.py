@@ -1,0 +1,93 @@
+"""The settings of a run of dynamics, which every frame carries so that only the same run can continue it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from molgen.errors import ConfigError, SimulationError, nearest
+
+__all__ = ["ENSEMBLES", "Settings"]
+
+ENSEMBLES: Final = ("nve", "langevin")
+_VELOCITIES: Final = ("draw", "file")
+_PREFIX: Final = "md_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a trajectory besides structure and length.
+
+    Raises:
+        ConfigError: names the setting that makes no sense.
+    """
+
+    ensemble: str = "langevin"
+    temperature: float = 300.0  # K
+    timestep: float = 0.5  # fs
+    friction: float = 0.01  # 1/fs, of Langevin dynamics
+    interval: int = 20  # steps between two frames
+    seed: int = 0
+    velocities: str = "draw"
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("ensemble", self.ensemble, ENSEMBLES),
+            ("velocities", self.velocities, _VELOCITIES),
+        ):
+            if value not in known:
+                raise ConfigError(
+                    f"unknown {name} {value!r}", expected=" or ".join(known), remedy=nearest(value, known)
+                )
+        _require("temperature", self.temperature, self.temperature >= 0, "0 K or more")
+        _require("timestep", self.timestep, self.timestep > 0, "a positive number of fs")
+        _require("friction", self.friction, self.friction > 0, "a positive number of 1/fs")
+        _require("interval", self.interval, self.interval >= 1, "at least 1 step")
+
+    def as_info(self, step: int) -> dict[str, Any]:
+        """What a frame of this step says of its run."""
+        found = {name: value for name, value in asdict(self).items() if value != ""}
+        if self.ensemble == "nve":
+            del found["friction"]
+        return {f"{_PREFIX}step": step, f"{_PREFIX}time_fs": step * self.timestep} | {
+            f"{_PREFIX}{name}": value for name, value in found.items()
+        }
+
+    def continues(self, info: Mapping[str, Any], where: str) -> int:
+        """The step of a frame of the same run.
+
+        Raises:
+            SimulationError: the frame is of no run, or of one with other settings.
+        """
+        step = info.get(f"{_PREFIX}step")
+        if step is None:
+            raise SimulationError(
+                "its last frame says nothing of a run",
+                where=where,
+                expected="a trajectory of molgen md",
+                remedy="start a new run from that frame",
+            )
+        for key, value in self.as_info(int(step)).items():
+            before: Any = info.get(key)
+            same = math.isclose(before, value) if _are_numbers(before, value) else str(before) == str(value)
+            if not same:
+                name = key.removeprefix(_PREFIX)
+                raise SimulationError(
+                    f"its {name} was {before}, and this run's is {value}",
+                    where=where,
+                    remedy="restart with the same settings, or start a new run from its last frame with its velocities",
+                )
+        return int(step)
+
+
+def _require(name: str, value: float, right: bool, expected: str) -> None:
+    if not (math.isfinite(value) and right):
+        raise ConfigError(f"the {name} is {value}", expected=expected)
+
+
+def _are_numbers(*values: object) -> bool:
+    # numpy's scalars among them, which files bring
+    return all(hasattr(value, "__float__") and not isinstance(value, str) for value in values)

@@ -1,0 +1,66 @@
+"""A state of a run of dynamics, apart from the atoms that move on: what is judged, written and gone back to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["State", "look"]
+
+_FURTHER = ("stress", "dipole", "charges")  # results that frames carry beside energy and forces
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Atoms after a step."""
+
+    step: int
+    positions: np.ndarray  # [N, 3] Å
+    momenta: np.ndarray  # [N, 3], as ASE has them
+    energy: float  # eV, potential
+    forces: np.ndarray  # [N, 3] eV/Å, of the model alone, whatever constraints make of them
+    kinetic_energy: float  # eV
+    further: Mapping[str, Any]  # other results
+
+    @property
+    def total_energy(self) -> float:
+        """EV, potential and kinetic."""
+        return self.energy + self.kinetic_energy
+
+    def put_back(self, atoms: Atoms) -> None:
+        """Give atoms these positions and momenta, as they are."""
+        atoms.positions[:] = self.positions
+        atoms.set_momenta(self.momenta, apply_constraint=False)
+
+    def frame(self, atoms: Atoms, constraints: Sequence[Any], info: Mapping[str, Any]) -> Atoms:
+        """A copy of the atoms in this state, with its results and further info."""
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        frame: Atoms = atoms.copy()
+        frame.set_constraint(list(constraints))
+        self.put_back(frame)
+        frame.info |= info
+        frame.calc = SinglePointCalculator(frame, energy=self.energy, forces=self.forces, **self.further)
+        return frame
+
+
+def look(atoms: Atoms, step: int, *, fully: bool) -> State:
+    """The state that atoms are in; `fully` with all results that their calculator has at hand."""
+    forces = atoms.get_forces(apply_constraint=False)
+    energy = float(atoms.get_potential_energy())
+    found = getattr(atoms.calc, "results", {}) if fully else {}
+    return State(
+        step=step,
+        positions=atoms.get_positions(),
+        momenta=atoms.get_momenta(),
+        energy=energy,
+        forces=forces,
+        kinetic_energy=float(atoms.get_kinetic_energy()),
+        further={name: np.copy(found[name]) for name in _FURTHER if found.get(name) is not None},
+    )
