@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from molgen.conversion.charges import charge_of, spin_of
-from molgen.conversion.labels import PER_ATOM, as_numpy, atom_ranges, joined, numbers_of, shared_labels, warn_dropped
+from molgen.conversion.labels import PER_ATOM, as_numpy, atom_ranges, filled_labels, joined, numbers_of, warn_dropped
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def from_ase(atoms: Atoms | Sequence[Atoms]) -> Structures:
         StructureError: NaN or infinite numbers, dummy atoms, a charge or spin that is no number.
 
     Warns:
-        DroppedDataWarning: constraints, results of other positions, results that only some of the structures have.
+        DroppedDataWarning: constraints, results of other positions, results that differ in shape. Results that only
+            some of the structures have are told too, and are NaN for the others.
 
     >>> from ase.build import molecule
     >>> from_ase([molecule("H2O"), molecule("CH4")]).formulas()
@@ -46,7 +47,7 @@ def from_ase(atoms: Atoms | Sequence[Atoms]) -> Structures:
         return Structures.build([], [], n_atoms=[])
     if any(frame.constraints for frame in frames):
         warn_dropped("constraints are left out")
-    labels = shared_labels([_results(frame) for frame in frames])
+    labels = filled_labels([_results(frame) for frame in frames], [len(frame) for frame in frames])
     arrays = [name for name in _ARRAYS if any(frame.has(name) for frame in frames)]
     atom_labels = {name: np.concatenate(rows) for name, rows in labels.items() if name in PER_ATOM}
     # where only some of the frames have one, ASE's own default stands in for the others
@@ -68,7 +69,8 @@ def to_ase(structures: Structures) -> list[Atoms]:
     """One `ase.Atoms` per structure; the inverse of :func:`from_ase`.
 
     Charge and multiplicity go to `info["charge"]` and `info["spin"]`; labels that ASE knows as results to a
-    `SinglePointCalculator`; other labels to `arrays` and `info`. ASE has no place for bonds and formal charges.
+    `SinglePointCalculator`, but for those that are NaN; other labels to `arrays` and `info`. ASE has no place for bonds
+    and formal charges.
 
     >>> water = Structures.build([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], [8, 1, 1])
     >>> to_ase(water)[0].info
@@ -101,6 +103,7 @@ def to_ase(structures: Structures) -> list[Atoms]:
                 results[name] = _as_ase(name, values[index])
             else:
                 atoms.info[name] = values[index].tolist() if values.ndim == 1 else values[index].copy()
+        results = {name: value for name, value in results.items() if not np.size(value) or not np.isnan(value).all()}
         if results:
             atoms.calc = SinglePointCalculator(atoms, **results)
         frames.append(atoms)

@@ -12,7 +12,16 @@ from torch import Tensor
 from molgen.errors import DroppedDataWarning
 from molgen.structures import Structures
 
-__all__ = ["PER_ATOM", "as_numpy", "atom_ranges", "joined", "numbers_of", "shared_labels", "warn_dropped"]
+__all__ = [
+    "PER_ATOM",
+    "as_numpy",
+    "atom_ranges",
+    "filled_labels",
+    "joined",
+    "numbers_of",
+    "shared_labels",
+    "warn_dropped",
+]
 
 # ASE's results that have a row per atom; all others have one value per structure
 PER_ATOM = frozenset({"forces", "energies", "stresses", "charges", "magmoms", "born_effective_charges"})
@@ -27,19 +36,37 @@ def numbers_of(values: Mapping[str, object]) -> dict[str, np.ndarray]:
     return numbers
 
 
-def shared_labels(found: Sequence[Mapping[str, np.ndarray]], *, complain: bool = True) -> dict[str, list[np.ndarray]]:
+def shared_labels(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
     """Per name one value for each structure, for the names that all structures have, in one shape."""
-    labels, left_out = {}, []
+    names = set(found[0]).intersection(*found[1:])
+    return {
+        name: [values[name] for values in found]
+        for name in sorted(names)
+        if len({values[name].shape for values in found}) == 1
+    }
+
+
+def filled_labels(found: Sequence[Mapping[str, np.ndarray]], n_atoms: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    """Per name one value for each structure, NaN for those that lack it; names that differ in shape are left out."""
+    labels, odd, filled = {}, [], []
     for name in sorted({name for values in found for name in values}):
         rows = [values[name] for values in found if name in values]
         per_atom = name in PER_ATOM
-        same = len({row.shape[1:] if per_atom else row.shape for row in rows}) == 1
-        if len(rows) == len(found) and same:
-            labels[name] = rows
-        else:
-            left_out.append(name)
-    if left_out and complain:
-        warn_dropped(f"labels that not all structures have are left out: {', '.join(left_out)}")
+        shapes = {row.shape[1:] if per_atom else row.shape for row in rows}
+        if len(shapes) > 1:
+            odd.append(name)
+            continue
+        if len(rows) < len(found):
+            filled.append(f"{name} ({len(found) - len(rows)} of {len(found)})")
+        shape = shapes.pop()
+        labels[name] = [
+            values[name] if name in values else np.full((n, *shape) if per_atom else shape, np.nan)
+            for values, n in zip(found, n_atoms, strict=True)
+        ]
+    if odd:
+        warn_dropped(f"labels that differ in shape between structures are left out: {', '.join(odd)}")
+    if filled:
+        warn_dropped(f"labels that some structures lack are NaN there: {', '.join(filled)}")
     return labels
 
 

@@ -48,7 +48,7 @@ def from_rdkit(molecules: Mol | Sequence[Mol]) -> Structures:
     _warn_of_incomplete(parts)
     counts = np.array([len(part.species) for part in parts])
     starts = np.cumsum(counts) - counts
-    labels = shared_labels([part.properties for part in parts], complain=False)
+    labels = shared_labels([part.properties for part in parts])
     return Structures.build(
         positions=joined(part.positions for part in parts),
         species=joined(part.species for part in parts),

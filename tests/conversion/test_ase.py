@@ -85,12 +85,25 @@ def test_results_of_other_positions_are_left_out_with_a_warning() -> None:
     assert not held.structure_labels
 
 
-def test_labels_that_some_structures_lack_are_left_out_with_a_warning() -> None:
+def test_labels_that_some_structures_lack_are_nan_there_with_a_warning() -> None:
     labelled, bare = molecule("H2O"), molecule("CH4")
-    labelled.calc = SinglePointCalculator(labelled, energy=1.0)
-    with pytest.warns(DroppedDataWarning, match="energy"):
+    labelled.calc = SinglePointCalculator(labelled, energy=1.0, forces=np.ones((3, 3)))
+    with pytest.warns(DroppedDataWarning, match=r"NaN there: energy \(1 of 2\), forces \(1 of 2\)"):
         held = from_ase([labelled, bare])
-    assert not held.structure_labels
+    assert torch.equal(torch.isnan(held.structure_labels["energy"]), torch.tensor([False, True]))
+    assert torch.isnan(held.atom_labels["forces"]).any(1).tolist() == [False] * 3 + [True] * 5
+    back = to_ase(held)
+    assert back[0].get_potential_energy() == 1.0
+    assert back[1].calc is None
+
+
+def test_labels_that_differ_in_shape_are_left_out_with_a_warning() -> None:
+    frames = [molecule("H2O"), molecule("H2O")]
+    for frame, width in zip(frames, (3, 2), strict=True):
+        frame.calc = SinglePointCalculator(frame, energy=1.0)
+        frame.calc.results["dipole"] = np.ones(width)
+    with pytest.warns(DroppedDataWarning, match="differ in shape between structures are left out: dipole"):
+        assert set(from_ase(frames).structure_labels) == {"energy"}
 
 
 def test_constraints_are_left_out_with_a_warning() -> None:
