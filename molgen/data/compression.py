@@ -6,16 +6,16 @@ import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TextIO, cast
+from typing import IO, Any, TextIO
 
 from molgen.data.records import reason, wrong
 
 __all__ = ["COMPRESSED", "inner_suffix", "open_binary", "open_text"]
 
-COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def inner_suffix(path: Path) -> str:
@@ -38,7 +38,7 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
         FileFormatError: the compressed file is damaged.
     """
     with _told(path), COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as file:
-        yield cast(IO[bytes], file)
+        yield file
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
     """
     opened = COMPRESSED.get(path.suffix.lower(), open)
     with _told(path), opened(path, "rt", encoding="utf-8", errors="replace") as file:
-        yield cast(TextIO, file)
+        yield file
 
 
 @contextmanager

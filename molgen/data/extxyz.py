@@ -26,7 +26,7 @@ from molgen.errors import FileFormatError, nearest
 __all__ = ["iterate_frames"]
 
 _WORD = r"""[^\s="'{}\[\]\\]+"""
-_PAIR = re.compile(rf"""\s*(?:({_WORD})\s*=\s*(?:"([^"\\]*)"|({_WORD}))|({_WORD}))(?=\s|$)""")
+_PAIR = re.compile(rf"""\s*(?:({_WORD})\s*=\s*(?:"([^"\\]*)"|({_WORD}))|{_WORD})(?=\s|$)""")
 _QUOTED = re.compile(r"""\\.|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\{[^}]*\}|\[[^\]]*\]""")
 _KEY = re.compile(rf"({_WORD})\s*=")
 _TRUE, _FALSE = frozenset({"T", "True", "true", "TRUE", "1"}), frozenset({"F", "False", "false", "FALSE", "0"})
@@ -108,10 +108,11 @@ def _pairs(comment: str, path: Path, where: str) -> dict[str, object]:
     place = 0
     while match := _PAIR.match(comment, place):
         place = match.end()
-        key = match[1] or match[4]
+        key = match[1]
         if key in pairs:
             raise _twice(key, path, where)
-        pairs[key] = "T" if match[1] is None else match[2] if match[2] is not None else match[3]
+        if key is not None:  # else a word without a value
+            pairs[key] = match[2] if match[2] is not None else match[3]
         if place == len(comment):
             return pairs
     return _pairs_of_ase(comment, path, where) if comment else pairs
@@ -153,7 +154,7 @@ def _cell(value: object, path: Path, where: str) -> np.ndarray | None:
 def _pbc(value: object, has_cell: bool, path: Path, where: str) -> tuple[bool, bool, bool]:
     if value is None:
         return (has_cell, has_cell, has_cell)
-    words = value.replace(",", " ").split() if isinstance(value, str) else [str(v) for v in np.ravel(value)]  # type: ignore[arg-type]
+    words = value.replace(",", " ").split() if isinstance(value, str) else [str(v) for v in np.array(value).ravel()]
     words = words * 3 if len(words) == 1 else words
     if len(words) != 3 or not set(words) <= _TRUE | _FALSE:
         raise wrong(f"pbc is {str(value)[:60]!r}", path, where, "three of T and F")
@@ -182,7 +183,9 @@ def _layout(properties: str) -> _Layout:
     names = [name for name, _, _ in kinds]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"the column {twice[0]!r} stands twice")
-    words, numbers, start, numeric = [], {}, 0, 0
+    words: list[int] = []
+    numbers: dict[str, slice] = {}
+    start = numeric = 0
     symbols = None
     for name, kind, text in kinds:
         n = int(text)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from molgen.conversion.charges import CHARGE_KEYS, SPIN_KEYS
+
 __all__ = [
     "ATOM_LABELS",
-    "CHARGE",
     "CONFIG_TYPE",
     "LABELS",
     "SHAPES",
-    "SPIN",
     "UNIT_KEYS",
     "VIRIAL",
     "candidates",
@@ -56,8 +56,6 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
 }
 _ARRAY_NAMES: Final = {"energy": ("energies", "e"), "forces": ("f",), "dipole": ("d",)}
 
-CHARGE: Final = ("charge", "total_charge")
-SPIN: Final = ("spin", "multiplicity", "spin_multiplicity")
 CONFIG_TYPE: Final = "config_type"
 
 # under which names a file may state the unit of a label, or of all lengths
@@ -72,7 +70,7 @@ UNIT_KEYS: Final[dict[str, tuple[str, ...]]] = {
 
 _KNOWN: Final = frozenset(
     {name for names in (*_NAMES.values(), *UNIT_KEYS.values()) for name in names}
-    | {*CHARGE, *SPIN, CONFIG_TYPE, "initial_charges", "units"}
+    | {*CHARGE_KEYS, *SPIN_KEYS, CONFIG_TYPE, "initial_charges", "units"}
 )
 _KNOWN_ARRAYS: Final = frozenset(name for names in _ARRAY_NAMES.values() for name in names)
 

@@ -27,7 +27,7 @@ from molgen.data.records import wrong
 from molgen.data.sources import table_of
 from molgen.data.states import charges_and_spins
 from molgen.data.table import Table
-from molgen.data.unit_checks import suspicions
+from molgen.data.unit_checks import Taken, suspicions
 from molgen.elements import SYMBOLS
 from molgen.errors import ConfigError, DroppedDataWarning, InputError, nearest
 from molgen.structures import Structures
@@ -235,5 +235,5 @@ def _warn_of_missing(key: LabelKey, places: Sequence[str], path: Path) -> None:
 
 
 def _warn_of_units(labelled: Labelled) -> None:
-    for suspicion in suspicions(labelled.structures, {key.label: key.key for key in labelled.keys}):
+    for suspicion in suspicions(labelled.structures, {key.label: Taken(key.key, key.unit) for key in labelled.keys}):
         warnings.warn(f"{labelled.path}: {suspicion}", UserWarning, stacklevel=3)

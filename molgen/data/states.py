@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from molgen.data.label_names import CHARGE, SPIN
+from molgen.conversion.charges import CHARGE_KEYS, SPIN_KEYS
 from molgen.data.table import Column, Table
 
 __all__ = ["INITIAL_CHARGES", "charges_and_spins"]
@@ -25,9 +25,9 @@ def charges_and_spins(table: Table) -> tuple[np.ndarray, np.ndarray]:
         owner = np.repeat(np.arange(len(table.counts)), table.counts)[rows]
         # partial charges that should cancel leave a rest of rounding errors
         charge = np.round(np.bincount(owner, initial.values, minlength=len(table.counts)), 6)
-    _fill(table, CHARGE, charge, "a number of elementary charges")
+    _fill(table, CHARGE_KEYS, charge, "a number of elementary charges")
     expected = "a multiplicity 2S + 1: 1, 2, 3, …"
-    column = _fill(table, SPIN, spin, expected)
+    column = _fill(table, SPIN_KEYS, spin, expected)
     bad = (spin < 1) | (spin != np.round(spin))
     if bad.any() and column is not None:
         frame = int(np.flatnonzero(bad)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from molgen.data.records import wrong
 from molgen.errors import FileFormatError
 
 __all__ = ["Column", "Frame", "Table", "gathered"]
+
+_JSON = "_JSON "  # how ASE writes arrays of several dimensions
 
 
 @dataclass(slots=True)
@@ -117,6 +120,13 @@ def _check(table: Table) -> None:
         frame = int(np.searchsorted(np.cumsum(table.counts), atom, side="right"))
         inside = atom - int(table.counts[:frame].sum())
         raise wrong("a coordinate is not a finite number", table.path, f"{table.place(frame)}, atom {inside}")
+    none = (table.numbers < 1) | (table.numbers > 118)
+    if none.any():
+        atom = int(np.flatnonzero(none)[0])
+        frame = int(np.searchsorted(np.cumsum(table.counts), atom, side="right"))
+        inside = atom - int(table.counts[:frame].sum())
+        what = f"atomic number {table.numbers[atom]} is no element"
+        raise wrong(what, table.path, f"{table.place(frame)}, atom {inside}", "1 to 118")
     if not np.isfinite(table.cell).all():
         frame = int(np.flatnonzero(~np.isfinite(table.cell).all(axis=(1, 2)))[0])
         raise table.wrong("a cell vector is not finite", frame)
@@ -133,7 +143,7 @@ def _column(name: str, per_atom: bool, n: int, indices: list[int], values: list[
     shape: tuple[int, ...] | None = None
     for index, value in zip(indices, values, strict=True):
         try:
-            row = np.array(value.split() if isinstance(value, str) else value, dtype=np.float64)
+            row = np.array(_numbers(value) if isinstance(value, str) else value, dtype=np.float64)
         except (TypeError, ValueError):
             return Column(name, per_atom, present, None, texts, odd=index)
         if isinstance(value, str) and row.shape == (1,):
@@ -145,3 +155,9 @@ def _column(name: str, per_atom: bool, n: int, indices: list[int], values: list[
         parsed.append(row)
     stacked = np.concatenate(parsed) if per_atom else np.stack(parsed)
     return Column(name, per_atom, present, stacked, texts)
+
+
+def _numbers(text: str) -> object:
+    if text.startswith(_JSON):
+        return json.loads(text.removeprefix(_JSON))
+    return text.replace(",", " ").split()
