@@ -13,7 +13,7 @@ from molgen.nn.radial import polynomial_envelope
 __all__ = ["ScreenedRepulsion"]
 
 _COULOMB = 14.3996454784936  # eV·Å, e²/(4πε₀)
-_LENGTH = 0.46848  # Å, 0.8854 Bohr radii
+_LENGTH = 0.8854 * 0.529177210903  # Å
 _POWER = 0.23
 _WEIGHTS = (0.18175, 0.50986, 0.28022, 0.02817)
 _RATES = (3.19980, 0.94229, 0.40290, 0.20162)
@@ -31,7 +31,7 @@ class ScreenedRepulsion(ExactTables):
     >>> repulsion = ScreenedRepulsion([1, 6])
     >>> pair = torch.tensor([0.3, 0.9], dtype=torch.float64)
     >>> [round(e, 2) for e in repulsion(pair, torch.tensor([1, 1]), torch.tensor([6, 6])).tolist()]
-    [80.06, 0.65]
+    [80.07, 0.65]
     """
 
     columns: Tensor  # [largest atomic number + 1] place of each element

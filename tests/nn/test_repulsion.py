@@ -1,0 +1,52 @@
+"""Screened nuclear repulsion against its formula, and where it ends."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ase.data import covalent_radii
+
+from molgen.nn import ScreenedRepulsion
+
+PHI = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
+
+
+def reference(r: float, one: int, two: int) -> float:
+    """The formula term by term, with the envelope of exponent 6."""
+    length = 0.8854 * 0.529177210903 / (one**0.23 + two**0.23)
+    screening = sum(weight * math.exp(-rate * r / length) for weight, rate in PHI)
+    x = r / float(covalent_radii[one] + covalent_radii[two])
+    envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8 if x < 1 else 0.0
+    return 14.3996454784936 * one * two / r * screening * envelope
+
+
+@pytest.mark.parametrize("pair", [(1, 1), (1, 6), (8, 8), (6, 92)])
+@pytest.mark.parametrize("r", [0.05, 0.4, 0.6, 3.5])
+def test_a_pair_has_the_energy_of_the_formula(pair, r):
+    repulsion = ScreenedRepulsion([1, 6, 8, 92])
+    found = repulsion(torch.tensor([r], dtype=torch.float64), torch.tensor([pair[0]]), torch.tensor([pair[1]]))
+    assert float(found) == pytest.approx(reference(r, *pair), rel=1e-5, abs=1e-12)
+
+
+def test_it_ends_smoothly_where_covalent_radii_touch():
+    repulsion = ScreenedRepulsion([6])
+    end = 2 * float(covalent_radii[6])
+    assert repulsion.reach == pytest.approx(end)
+    r = torch.tensor([end - 1e-4], dtype=torch.float64, requires_grad=True)
+    energy = repulsion(r, torch.tensor([6]), torch.tensor([6]))
+    (slope,) = torch.autograd.grad(energy.sum(), r, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), r)
+    assert abs(float(energy.detach())) < 1e-9
+    assert abs(float(slope.detach())) < 1e-5
+    assert abs(float(curvature)) < 0.5  # some 100 eV/Å² at half the distance
+
+
+def test_coincident_atoms_have_a_finite_energy_and_no_force():
+    repulsion = ScreenedRepulsion([1])
+    r = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    energy = repulsion(r, torch.tensor([1]), torch.tensor([1]))
+    (slope,) = torch.autograd.grad(energy.sum(), r)
+    assert torch.isfinite(energy).all()
+    assert torch.isfinite(slope).all()
