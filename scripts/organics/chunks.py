@@ -20,7 +20,6 @@ from organics.labelling import labelled
 __all__ = ["CHUNK", "label_all", "records"]
 
 CHUNK: Final = 20  # molecules
-_TASKS_OF_A_PROCESS: Final = 10  # chunks; then it is made anew, so that no memory piles up
 
 
 def label_all(smiles: list[str], seed: int, folder: Path, processes: int, tell: Callable[[str], None] = print) -> None:
@@ -41,9 +40,7 @@ def label_all(smiles: list[str], seed: int, folder: Path, processes: int, tell: 
     tell(f"{len(smiles)} molecules in chunks of {CHUNK}: {len(missing)} chunks to label, {processes} at once")
     os.environ["OMP_NUM_THREADS"] = "1"  # the processes read it when they start
     begun = time.monotonic()
-    with ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=_TASKS_OF_A_PROCESS
-    ) as pool:
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {
             pool.submit(_label_chunk, smiles[start : start + CHUNK], start, seed, _path(folder, start)): start
             for start in missing

@@ -20,9 +20,10 @@ __all__ = ["MAX_HEAVY", "molecules", "plausible"]
 MAX_HEAVY: Final = 9
 _EXHAUSTIVE: Final = 4  # heavy atoms up to which every graph is listed
 _GROWN: Final = {5: 320, 6: 460, 7: 700, 8: 950, 9: 1600}  # heavy atoms: how many are grown
-# what no rule below makes: no heavy atom, or charges that cancel
-_TINY: Final = (
-    "[H][H]", "[C-]#[O+]", "[N-]=[N+]=O", "[C-]=[N+]=[N-]", "C[N+](=O)[O-]", "C[N+]#[C-]", "C[N+](C)(C)[O-]",
+# what no rule below makes, as it has no heavy atom or charges that cancel, and what is too common to be left out
+_ALWAYS: Final = (
+    "[H][H]", "[C-]#[O+]", "[N-]=[N+]=O", "C=[N+]=[N-]", "C[N+](=O)[O-]", "C[N+]#[C-]", "C[N+](C)(C)[O-]",
+    "O=C=O", "C=C=O", "N=C=O",
 )  # fmt: skip
 
 # pieces that are put onto an atom that has a hydrogen (two for the double-bonded ones), and how often
@@ -87,7 +88,7 @@ def molecules(seed: int, largest: int = MAX_HEAVY) -> list[str]:
         largest: heavy atoms of the largest molecules; fewer give a part of the same list.
     """
     RDLogger.DisableLog("rdApp.*")
-    found = {Chem.CanonSmiles(smiles) for smiles in _TINY}
+    found = {Chem.CanonSmiles(smiles) for smiles in _ALWAYS}
     found |= {smiles for smiles in _all_graphs(_EXHAUSTIVE) if plausible(smiles, seed)}
     for heavy in (size for size in _GROWN if size <= largest):
         rng = generator("growth", seed, heavy)
@@ -97,6 +98,7 @@ def molecules(seed: int, largest: int = MAX_HEAVY) -> list[str]:
             if smiles is not None and smiles not in grown and plausible(smiles, seed):
                 grown.add(smiles)
         found |= grown
+    found = {Chem.CanonSmiles(smiles) for smiles in found}  # RDKit's canonical form is not always one at once
     return sorted(found, key=lambda smiles: (_heavy(smiles) > 2, fraction("order", seed, smiles)))
 
 
