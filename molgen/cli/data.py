@@ -14,7 +14,8 @@ import typer
 from molgen.cli.options import STDOUT, Json, Overwrite, write_json
 
 if TYPE_CHECKING:
-    from molgen.data.summary import Summary
+    from molgen.data.labelled import Labelled
+    from molgen.data.summary import Label, Summary
 
 __all__ = ["app", "convert", "info"]
 
@@ -34,21 +35,41 @@ class CachePrecision(StrEnum):
 Labels = Annotated[
     list[str] | None,
     typer.Option(
-        "--label", metavar="KEY=NAME", help="Read KEY of the file as label NAME, such as REF_energy=energy (in eV)."
+        "--label", metavar="KEY=NAME", help="Read KEY of the file as a further label NAME, in whatever unit it has."
     ),
 ]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="LABEL=KEY",
+        help="Where energy, forces, stress (or virial), dipole or charges are, such as energy=REF_energy.",
+    ),
+]
+Units = Annotated[
+    list[str] | None,
+    typer.Option("--unit", metavar="LABEL=UNIT", help="The unit that the file has, such as energy=kcal/mol."),
+]
+_FILES = "An SDF, xyz, extxyz, ASE db or traj, npz or cache file; xyz and npz may be compressed."
 
 
 @app.command("convert")
 def convert(
-    source: Annotated[Path, typer.Argument(help="An SDF, xyz, extxyz, ASE db, npz or cache file.")],
+    source: Annotated[Path, typer.Argument(help=_FILES)],
     out: Annotated[Path, typer.Option("--out", help="The cache to write.")],
     smiles: Annotated[
         Path | None, typer.Option("--smiles", help="An npz file with SMILES: take bonds and formal charges from them.")
     ] = None,
     precision: Annotated[
-        CachePrecision, typer.Option("--precision", help="compact: 16 bits per coordinate, centred molecules.")
-    ] = CachePrecision.FLOAT32,
+        CachePrecision | None,
+        typer.Option(
+            "--precision",
+            help="compact: 16 bits per coordinate, centred molecules.",
+            show_default="float64 with energies or forces, else float32",
+        ),
+    ] = None,
+    key: Keys = None,
+    unit: Units = None,
     label: Labels = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -63,11 +84,25 @@ def convert(
     if out.exists() and not overwrite:
         raise OutputError("the cache exists already", where=str(out), remedy="give --overwrite, or another name")
     with _told():
-        batches = iterate(source, keys=_keys(label))
-        if smiles is not None:
-            batches = with_smiles(batches, read_smiles(smiles))
+        keys, units, others = _pairs("--key", key), _pairs("--unit", unit), _pairs("--label", label)
+        labelled = None if others or smiles else _labelled(source, keys, units)
         origin = Source(name=source.name, sha256=file_hash(source))
-        document = write_cache(batches, out, precision=precision.value, source=origin)
+        if labelled is not None:
+            for line in labelled.describe():
+                typer.echo(line)
+            document = write_cache(
+                labelled.parts(),
+                out,
+                precision=(precision or CachePrecision.FLOAT64).value,
+                source=origin,
+                label_sources={key.label: f"{key.key!r} in {key.unit} ({key.origin})" for key in labelled.keys},
+                isolated_energies=labelled.isolated_energies,
+            )
+        else:
+            batches = iterate(source, keys=others)
+            if smiles is not None:
+                batches = with_smiles(batches, read_smiles(smiles))
+            document = write_cache(batches, out, precision=(precision or CachePrecision.FLOAT32).value, source=origin)
     typer.echo(
         f"{out}: {document.n_structures} structures, {document.n_atoms} atoms, bonds known of "
         f"{document.n_bonds_known}, {out.stat().st_size / 1e6:.1f} MB, fingerprint {document.fingerprint[:12]}"
@@ -76,7 +111,9 @@ def convert(
 
 @app.command("info")
 def info(
-    path: Annotated[Path, typer.Argument(help="An SDF, xyz, extxyz, ASE db, npz or cache file.")],
+    path: Annotated[Path, typer.Argument(help=_FILES)],
+    key: Keys = None,
+    unit: Units = None,
     label: Labels = None,
     json: Json = None,
 ) -> None:
@@ -86,11 +123,24 @@ def info(
     from molgen.data.summary import summarise
 
     with _told():
-        summary = summarise(path, keys=_keys(label))
+        summary = summarise(
+            path, keys=_pairs("--key", key), units=_pairs("--unit", unit), others=_pairs("--label", label)
+        )
     if json is not None:
         write_json(json, asdict(summary))
     if json != STDOUT:
         typer.echo(_text(summary))
+
+
+def _labelled(source: Path, keys: dict[str, str], units: dict[str, str]) -> Labelled | None:
+    """The labels that potentials are trained on, if the file may have them and does."""
+    from molgen.data.labelled import read_frames
+    from molgen.data.readers import format_of
+
+    if format_of(source) in ("sdf", "cache") and not keys and not units:
+        return None
+    labelled = read_frames(source, keys=keys, units=units)
+    return labelled if labelled.keys else None
 
 
 @contextmanager
@@ -103,16 +153,21 @@ def _told() -> Iterator[None]:
         typer.echo(f"molgen: warning: {message}", err=True)
 
 
-def _keys(labels: list[str] | None) -> dict[str, str]:
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
     from molgen.errors import ConfigError
 
-    keys = {}
-    for text in labels or []:
-        key, _, name = text.partition("=")
-        if not key or not name:
-            raise ConfigError(f"--label {text}", expected="KEY=NAME, such as REF_energy=energy")
-        keys[key] = name
-    return keys
+    forms = {
+        "--key": "LABEL=KEY, such as energy=REF_energy",
+        "--unit": "LABEL=UNIT, such as energy=kcal/mol",
+        "--label": "KEY=NAME, such as gap_ev=gap",
+    }
+    pairs = {}
+    for text in given or []:
+        first, _, second = text.partition("=")
+        if not first or not second:
+            raise ConfigError(f"{option} {text}", expected=forms[option])
+        pairs[first] = second
+    return pairs
 
 
 def _text(summary: Summary) -> str:
@@ -133,7 +188,14 @@ def _text(summary: Summary) -> str:
     ]
     for name, label in sorted(summary.labels.items()):
         per, _, short = name.partition(":")
-        lines.append(row("label", f"{short}, per {per}, shape {label.shape}, unit: {label.unit}"))
+        lines.append(row("label", f"{short}, per {per}, shape {label.shape}, unit: {label.unit}{_range(label)}"))
+    if summary.energy_per_atom:
+        lowest, mean, highest = summary.energy_per_atom
+        lines.append(row("energy per atom", f"{lowest:.4f} to {highest:.4f} eV, mean {mean:.4f} eV"))
+    if summary.isolated_energies:
+        energies = ", ".join(f"{symbol} {energy:.4f}" for symbol, energy in summary.isolated_energies.items())
+        lines.append(row("isolated atoms", f"{energies} eV"))
+    lines += [row("labels read", note) for note in summary.notes]
     if summary.dropped_labels:
         lines.append(row("left out", f"{', '.join(summary.dropped_labels)} (only some structures had them)"))
     if summary.source:
@@ -144,3 +206,9 @@ def _text(summary: Summary) -> str:
     for size, count in summary.atoms_per_structure.items():
         lines.append(f"{size:>6} {count:>8} {'█' * max(1, round(_BAR * count / most))}")
     return "\n".join(lines)
+
+
+def _range(label: Label) -> str:
+    if label.minimum is None:
+        return ", none"
+    return f"; {label.count} have it, {label.minimum:.7g} to {label.maximum:.7g}, RMS {label.rms:.5g}"

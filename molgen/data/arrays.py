@@ -125,13 +125,18 @@ def read_flat(path: Path, keys: Mapping[str, str] | None = None) -> Flat:
     if missing := sorted(set(keys) - set(arrays)):
         raise wrong(f"there is no array {missing[0]!r}", path, expected=", ".join(sorted(arrays)))
     cell, pbc = _cells(arrays, len(counts), positions.dtype, path)
-    texts = {name: str(arrays.pop(name)) for name in sorted(arrays) if _is_text(arrays[name])}
+    texts = {name: _text(arrays.pop(name)) for name in sorted(arrays) if _is_text(arrays[name])}
     labels = _labels(arrays, len(numbers), len(counts), frames, keys)
     return Flat(positions, numbers.astype(np.int64), counts, cell, pbc, *labels[:2], texts, labels[2])
 
 
 def _is_text(values: np.ndarray) -> bool:
-    return values.dtype.kind == "U" and values.size == 1
+    return values.dtype.kind in "US" and values.size == 1
+
+
+def _text(values: np.ndarray) -> str:
+    value = values.reshape(-1)[0]
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _cells(arrays: dict[str, np.ndarray], b: int, dtype: np.dtype, path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ The tensors, each with one row per atom, bond or structure, in order:
   needed; `bond_orders` [M] U8; `bonds_known` [B] BOOL where only some are known;
 - `charged_atoms` and `charges_of_atoms`: formal charges of the atoms that carry one;
 - `cell` [B, 3, 3] Å F64, `pbc` [B, 3] BOOL, `charge` [B] e F64, `spin` [B]: only where not trivial;
-- `atom:NAME` and `structure:NAME`: labels, as they came.
+- `atom:NAME` and `structure:NAME`: labels, as they came; NaN where a structure lacks one.
 
 The document beside them, one JSON text in the metadata, is `molgen.data.layout.CacheDocument`.
 """
@@ -100,7 +100,7 @@ class Cache:
         document, tensors = _read(path)
         _check_shapes(document, tensors, where)
         if verify:
-            running = content_hash(document.scale)
+            running = content_hash(document.scale, document.isolated_energies)
             for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
                 data = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
                 blocks = (data[start : start + _HASH_BYTES] for start in range(0, len(data), _HASH_BYTES))

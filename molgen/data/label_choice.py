@@ -179,14 +179,11 @@ def _check_finite(table: Table, column: Column) -> None:
     if not bad.any():
         return
     row = int(np.flatnonzero(bad)[0])
-    value = values[row].tolist()
-    frames = np.flatnonzero(column.present)
-    if not column.per_atom:
-        raise table.wrong(f"{column.name!r} is {value}", int(frames[row]), "finite numbers", _LEAVE_OUT)
-    ends = np.cumsum(table.counts[frames])
-    place = int(np.searchsorted(ends, row, side="right"))
-    atom = row - int(ends[place] - table.counts[frames[place]])
-    raise table.wrong(f"{column.name!r} of atom {atom} is {value}", int(frames[place]), "finite numbers", _LEAVE_OUT)
+    what = f"{column.name!r} is {values[row].tolist()}"
+    if column.per_atom:
+        atoms = np.flatnonzero(np.repeat(column.present, table.counts))
+        raise table.wrong_atom(what, int(atoms[row]), "finite numbers", _LEAVE_OUT)
+    raise table.wrong(what, int(np.flatnonzero(column.present)[row]), "finite numbers", _LEAVE_OUT)
 
 
 _LEAVE_OUT = "leave the key out of frames that lack it"

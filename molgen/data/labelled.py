@@ -8,7 +8,7 @@ file doesn't state are told as assumed, and energies and forces that don't fit t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from molgen.elements import SYMBOLS
 from molgen.errors import ConfigError, DroppedDataWarning, InputError, nearest
 from molgen.structures import Structures
 
-__all__ = ["LabelKey", "Labelled", "read_labelled"]
+__all__ = ["LabelKey", "Labelled", "read_frames", "read_labelled"]
 
 _LISTED = 5  # frames that a warning names
 _CHUNK = 10_000  # structures of a cache that are looked at at once
@@ -59,6 +59,7 @@ class Labelled:
     isolated_energies: Mapping[int, float]  # atomic number → eV
     notes: tuple[str, ...]
     path: Path
+    names: tuple[str, ...] = ()  # of all that the file has
 
     @property
     def structures(self) -> Structures:
@@ -67,6 +68,11 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def parts(self, chunk: int = 10_000) -> Iterator[Structures]:
+        """All structures, some at a time."""
+        for start in range(0, len(self), chunk):
+            yield self.dataset.structures(torch.arange(start, min(start + chunk, len(self))))
 
     def select(self, indices: Sequence[int] | Tensor) -> Labelled:
         """The same with some of the frames, in memory."""
@@ -114,6 +120,20 @@ def read_labelled(
         DroppedDataWarning: labels that some frames lack.
         UserWarning: numbers that don't fit the units that they are taken to be in.
     """
+    labelled = read_frames(path, keys=keys, units=units)
+    if not any(key.count for key in labelled.keys if key.label in ("energy", "forces")):
+        raise wrong(
+            "no frame has an energy or forces",
+            labelled.path,
+            remedy=_NAME_KEYS.format(", ".join(labelled.names) or "none"),
+        )
+    return labelled
+
+
+def read_frames(
+    path: str | Path, *, keys: Mapping[str, str] | None = None, units: Mapping[str, str] | None = None
+) -> Labelled:
+    """The same as :func:`read_labelled` without the demand for energies or forces."""
     path, keys = Path(path), dict(keys or {})
     for label in keys:
         if label not in SHAPES:
@@ -127,7 +147,11 @@ def read_labelled(
         return _of_cache(path, keys, units)
     if kind == "sdf":
         raise wrong("an SDF file has no forces", path, expected="extended xyz, an ASE database, npz or a cache")
-    table = _read_table(path, kind, keys, units)
+    return _of_table(_read_table(path, kind, keys, units), keys, units)
+
+
+def _of_table(table: Table, keys: Mapping[str, str], units: Mapping[str, str]) -> Labelled:
+    path = table.path
     choices, notes = chosen(table, keys, units)
     isolated = isolated_frames(table)
     energies: dict[int, float] = {}
@@ -137,25 +161,25 @@ def read_labelled(
     kept = np.flatnonzero(~isolated)
     if len(kept) == 0:
         raise wrong("all frames are isolated atoms", path, expected="frames to train on")
-    structures = _structures(table, choices).select(torch.from_numpy(kept))
+    structures = _structures(table, choices)
+    if len(kept) < len(table.counts):
+        structures = structures.select(torch.from_numpy(kept))
     has = {label: _has(structures, label) for label in _held(structures)}
     n = len(kept)
     found = tuple(LabelKey(c.label, c.key, c.unit, int(has[c.label].sum()), n, c.origin) for c in choices)
-    if not any(key.count for key in found if key.label in ("energy", "forces")):
-        names = ", ".join(sorted({*table.columns, *table.atom_columns, *table.others})) or "none"
-        raise wrong("no frame has an energy or forces", path, f"its keys are {names}", remedy=_NAME_KEYS)
     for key in found:
         _warn_of_missing(key, [table.place(int(frame)) for frame in kept[~has[key.label].numpy()]], path)
     if single := int((structures.n_atoms == 1).sum()):
         notes.append(f"frames of a single atom without config_type=IsolatedAtom are kept as frames: {single}")
     if table.others:
         notes.append(f"not read: {', '.join(sorted(table.others))}")
-    labelled = Labelled(MemoryDataset(structures), found, energies, tuple(notes), path)
+    names = tuple(sorted({*table.columns, *table.atom_columns, *table.others}))
+    labelled = Labelled(MemoryDataset(structures), found, energies, tuple(notes), path, names)
     _warn_of_units(labelled)
     return labelled
 
 
-_NAME_KEYS = "name them: keys={'energy': …, 'forces': …}"
+_NAME_KEYS = "name their keys; the file has {}"
 
 
 def _read_table(path: Path, kind: str, keys: Mapping[str, str], units: Mapping[str, str]) -> Table:
@@ -199,12 +223,11 @@ def _of_cache(path: Path, keys: Mapping[str, str], units: Mapping[str, str]) -> 
     found = tuple(
         LabelKey(label, label, DEFAULTS[label], n - len(frames), n, "stated") for label, frames in lacking.items()
     )
-    if not any(key.count for key in found if key.label in ("energy", "forces")):
-        names = ", ".join(name.partition(":")[2] for name in sorted(cache.document.labels)) or "none"
-        raise wrong("no structure has an energy or forces", path, f"its labels are {names}")
     for key in found:
         _warn_of_missing(key, [f"structure {index}" for index in lacking[key.label]], path)
-    labelled = Labelled(cache, found, {}, (), path)
+    notes = tuple(f"{label} was {source}" for label, source in sorted(cache.document.label_sources.items()))
+    names = tuple(name.partition(":")[2] for name in sorted(cache.document.labels))
+    labelled = Labelled(cache, found, dict(cache.document.isolated_energies), notes, path, names)
     _warn_of_units(labelled)
     return labelled
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 __all__ = [
     "ATOM_LABEL",
@@ -22,7 +22,8 @@ __all__ = [
     "hash_tensor",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_FINGERPRINT_VERSION = 1
 METADATA_KEY = "molgen.cache"
 ATOM_LABEL = "atom:"  # "atom:forces" is the tensor of the atom label "forces"
 STRUCTURE_LABEL = "structure:"
@@ -64,7 +65,7 @@ class Source(_Record):
 class CacheDocument(_Record):
     """The JSON document of a cache."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 1  # 2 where labels have gaps, sources or isolated atoms
     n_structures: int = Field(ge=1)
     n_atoms: int = Field(ge=0)
     n_bonds: int = Field(ge=0)
@@ -74,9 +75,16 @@ class CacheDocument(_Record):
     scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # Å per step of int16, of "compact"
     position_error: float = Field(ge=0, allow_inf_nan=False)  # Å, the bound on |stored − given|, up to a translation
     labels: dict[LabelName, str] = {}  # unit of "atom:forces", "structure:energy", …
-    dropped_labels: tuple[str, ...] = ()  # labels that only some of the structures had
+    dropped_labels: tuple[str, ...] = ()  # labels that only some of the structures had and that can't be NaN
+    label_sources: dict[str, str] = {}  # of "energy", …: its key and unit in the file that the data came from
+    isolated_energies: dict[Annotated[int, Field(gt=0, le=118)], FiniteFloat] = {}  # atomic number → eV
     source: Source | None = None
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+    def text(self) -> str:
+        """JSON; what only format 2 has is left out of format 1."""
+        newer = {"label_sources", "isolated_energies"}
+        return self.model_dump_json(exclude=newer if self.format_version == 1 else None)
 
     @model_validator(mode="after")
     def _scaled_if_compact(self) -> Self:
@@ -85,9 +93,12 @@ class CacheDocument(_Record):
         return self
 
 
-def content_hash(scale: float | None) -> hashlib._Hash:
+def content_hash(scale: float | None, isolated_energies: Mapping[int, float]) -> hashlib._Hash:
     """The hash that a fingerprint starts from; each tensor follows by :func:`hash_tensor`, in the file's order."""
-    return hashlib.sha256(json.dumps(["molgen cache", FORMAT_VERSION, scale]).encode())
+    start: list[object] = ["molgen cache", _FINGERPRINT_VERSION, scale]
+    if isolated_energies:
+        start.append(sorted(isolated_energies.items()))
+    return hashlib.sha256(json.dumps(start).encode())
 
 
 def hash_tensor(

@@ -64,7 +64,7 @@ def _of_arrays(path: Path, wanted: Callable[[str], bool]) -> Table:
     flat = read_flat(path)
     n = len(flat.counts)
     everywhere = np.ones(n, bool)
-    others: Counter[str] = Counter()
+    others: Counter[str] = Counter(flat.left_out)
     columns: dict[str, Column] = {}
     atom_columns: dict[str, Column] = {}
     for kept, found in ((columns, flat.structure_labels), (atom_columns, flat.atom_labels)):
@@ -74,7 +74,8 @@ def _of_arrays(path: Path, wanted: Callable[[str], bool]) -> Table:
             else:
                 others[name] = n
     for name, text in flat.texts.items():
-        columns[name] = Column(name, False, everywhere, None, [text] * n)
+        if wanted(name):
+            columns[name] = Column(name, False, everywhere, None, [text] * n)
     return Table(
         path=path,
         positions=flat.positions.astype(np.float64),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from molgen.data.cache import Cache
-from molgen.data.layout import UNITS
+from molgen.data.labelled import read_frames
+from molgen.data.layout import UNITS, CacheDocument
 from molgen.data.readers import format_of, iterate
 from molgen.data.records import wrong
 from molgen.elements import SYMBOLS
+from molgen.errors import InputError
 from molgen.structures import Structures
 
 __all__ = ["Label", "Summary", "file_hash", "summarise"]
@@ -29,6 +33,10 @@ class Label:
     per: str  # "atom" or "structure"
     unit: str
     shape: list[int]  # of one row
+    count: int  # rows that have it; others are NaN
+    minimum: float | None  # over those rows and all components, as the two that follow
+    maximum: float | None
+    rms: float | None
 
 
 @dataclass
@@ -50,6 +58,9 @@ class Summary:
     open_shell: int = 0  # structures that are no singlets
     periodic: int = 0  # structures
     labels: dict[str, Label] = field(default_factory=dict)
+    energy_per_atom: list[float] | None = None  # lowest, mean and highest, eV
+    isolated_energies: dict[str, float] = field(default_factory=dict)  # symbol → eV
+    notes: list[str] = field(default_factory=list)  # where the labels come from
     units: dict[str, str] = field(default_factory=lambda: {"positions": "Å", "cell": "Å", "charge": "e"})
     precision: str = "as read"
     position_error: float = 0.0  # Å
@@ -58,12 +69,21 @@ class Summary:
     dropped_labels: list[str] = field(default_factory=list)
 
 
-def summarise(path: str | Path, *, keys: Mapping[str, str] | None = None) -> Summary:
+def summarise(
+    path: str | Path,
+    *,
+    keys: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+    others: Mapping[str, str] | None = None,
+) -> Summary:
     """Read a whole data file and count what is in it.
 
     Args:
         path: any file that `molgen.data.readers.iterate` reads.
-        keys: further labels, as there.
+        keys: label to key in the file, as in `molgen.data.labelled.read_labelled`.
+        units: label to unit, as there.
+        others: key in the file to name of a label, as `molgen.data.readers.iterate` takes them; then `keys` and
+            `units` have no say.
 
     Raises:
         FileFormatError: the file can't be read.
@@ -71,25 +91,50 @@ def summarise(path: str | Path, *, keys: Mapping[str, str] | None = None) -> Sum
     path = Path(path)
     kind = format_of(path)
     summary = Summary(path=str(path), format=kind, bytes=path.stat().st_size, sha256=file_hash(path))
+    parts = iterate(path, keys=others) if others else _parts(path, kind, keys, units, summary)
     sizes: Counter[int] = Counter()
     elements: Counter[int] = Counter()
-    first = True
-    for part in iterate(path, keys=keys):
+    totals: dict[str, _Totals] = {}
+    for part in parts:
         _count(summary, part, sizes, elements)
-        labels = _labels(part)
-        # as in a cache: what only some parts have is no label of the whole
-        summary.labels = labels if first else {name: label for name, label in summary.labels.items() if name in labels}
-        first = False
+        _add_labels(totals, part)
+    summary.labels = {name: total.label() for name, total in totals.items()}
+    if "structure:energy" in totals:
+        summary.energy_per_atom = totals["structure:energy"].per_atom()
     summary.atoms_per_structure = {str(size): count for size, count in sorted(sizes.items())}
     summary.elements = {SYMBOLS[number]: count for number, count in sorted(elements.items())}
     if kind == "cache":
-        document = Cache.open(path, verify=False).document
-        summary.precision, summary.position_error = document.precision, document.position_error
-        summary.fingerprint, summary.dropped_labels = document.fingerprint, list(document.dropped_labels)
-        summary.source = document.source.model_dump() if document.source else None
-        for name, unit in document.labels.items():
-            summary.labels[name].unit = unit
+        _add_document(summary, Cache.open(path, verify=False).document)
     return summary
+
+
+def _parts(
+    path: Path, kind: str, keys: Mapping[str, str] | None, units: Mapping[str, str] | None, summary: Summary
+) -> Iterable[Structures]:
+    if kind in ("sdf", "cache"):
+        if keys or units:
+            raise InputError("labels of this format keep their names", where=str(path), remedy="leave the keys out")
+        return iterate(path)
+    labelled = read_frames(path, keys=keys, units=units)
+    if not labelled.keys:
+        return iterate(path)
+    summary.notes = labelled.describe()[1:]
+    summary.isolated_energies = _by_symbol(labelled.isolated_energies)
+    return labelled.parts()
+
+
+def _by_symbol(energies: Mapping[int, float]) -> dict[str, float]:
+    return {SYMBOLS[number]: energy for number, energy in sorted(energies.items())}
+
+
+def _add_document(summary: Summary, document: CacheDocument) -> None:
+    summary.precision, summary.position_error = document.precision, document.position_error
+    summary.fingerprint, summary.dropped_labels = document.fingerprint, list(document.dropped_labels)
+    summary.source = document.source.model_dump() if document.source else None
+    summary.isolated_energies = _by_symbol(document.isolated_energies)
+    summary.notes = [f"{label} was {source}" for label, source in sorted(document.label_sources.items())]
+    for name, unit in document.labels.items():
+        summary.labels[name].unit = unit
 
 
 def file_hash(path: Path) -> str:
@@ -122,9 +167,50 @@ def _count(summary: Summary, part: Structures, sizes: Counter[int], elements: Co
         counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
 
-def _labels(part: Structures) -> dict[str, Label]:
-    return {
-        f"{per}:{name}": Label(per=per, unit=UNITS.get(name, "not stated"), shape=list(values.shape[1:]))
-        for per, labels in (("atom", part.atom_labels), ("structure", part.structure_labels))
-        for name, values in labels.items()
-    }
+@dataclass
+class _Totals:
+    """Sums over the rows of a label."""
+
+    per: str
+    name: str
+    shape: list[int]
+    count: int = 0
+    numbers: int = 0
+    squares: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    energies: list[Tensor] = field(default_factory=list)  # per atom
+
+    def label(self) -> Label:
+        some = self.numbers > 0
+        return Label(
+            per=self.per,
+            unit=UNITS.get(self.name, "not stated"),
+            shape=self.shape,
+            count=self.count,
+            minimum=self.minimum if some else None,
+            maximum=self.maximum if some else None,
+            rms=math.sqrt(self.squares / self.numbers) if some else None,
+        )
+
+    def per_atom(self) -> list[float] | None:
+        values = torch.cat(self.energies)
+        return [float(values.min()), float(values.mean()), float(values.max())] if len(values) else None
+
+
+def _add_labels(totals: dict[str, _Totals], part: Structures) -> None:
+    for per, labels in (("atom", part.atom_labels), ("structure", part.structure_labels)):
+        for name, values in labels.items():
+            total = totals.setdefault(f"{per}:{name}", _Totals(per, name, list(values.shape[1:])))
+            rows = values.double().reshape(len(values), -1)
+            has = ~torch.isnan(rows).any(dim=1)
+            numbers = rows[has]
+            total.count += len(numbers)
+            if per == "structure" and name == "energy":
+                known = has & (part.n_atoms > 0)
+                total.energies.append(rows[known, 0] / part.n_atoms[known])
+            if numbers.numel():
+                total.numbers += numbers.numel()
+                total.squares += float(numbers.square().sum())
+                total.minimum = min(total.minimum, float(numbers.min()))
+                total.maximum = max(total.maximum, float(numbers.max()))

@@ -68,6 +68,14 @@ class Table:
         """The error for a frame that isn't as it should be."""
         return wrong(what, self.path, self.place(frame), expected, remedy)
 
+    def wrong_atom(
+        self, what: str, atom: int, expected: str | None = None, remedy: str | None = None
+    ) -> FileFormatError:
+        """The error for an atom, counted over all frames, that isn't as it should be."""
+        frame = int(np.searchsorted(np.cumsum(self.counts), atom, side="right"))
+        inside = atom - int(self.counts[:frame].sum())
+        return wrong(what, self.path, f"{self.place(frame)}, atom {inside}", expected, remedy)
+
 
 def gathered(frames: Iterable[Frame], path: Path, wanted: Callable[[str], bool]) -> Table:
     """The columns of frames; those that are not wanted are only counted.
@@ -115,21 +123,15 @@ def gathered(frames: Iterable[Frame], path: Path, wanted: Callable[[str], bool])
 
 
 def _check(table: Table) -> None:
-    if not np.isfinite(table.positions).all():
-        atom = int(np.flatnonzero(~np.isfinite(table.positions).all(axis=1))[0])
-        frame = int(np.searchsorted(np.cumsum(table.counts), atom, side="right"))
-        inside = atom - int(table.counts[:frame].sum())
-        raise wrong("a coordinate is not a finite number", table.path, f"{table.place(frame)}, atom {inside}")
+    infinite = ~np.isfinite(table.positions).all(axis=1)
+    if infinite.any():
+        raise table.wrong_atom("a coordinate is not a finite number", int(np.flatnonzero(infinite)[0]))
     none = (table.numbers < 1) | (table.numbers > 118)
     if none.any():
         atom = int(np.flatnonzero(none)[0])
-        frame = int(np.searchsorted(np.cumsum(table.counts), atom, side="right"))
-        inside = atom - int(table.counts[:frame].sum())
-        what = f"atomic number {table.numbers[atom]} is no element"
-        raise wrong(what, table.path, f"{table.place(frame)}, atom {inside}", "1 to 118")
+        raise table.wrong_atom(f"atomic number {table.numbers[atom]} is no element", atom, "1 to 118")
     if not np.isfinite(table.cell).all():
-        frame = int(np.flatnonzero(~np.isfinite(table.cell).all(axis=(1, 2)))[0])
-        raise table.wrong("a cell vector is not finite", frame)
+        raise table.wrong("a cell vector is not finite", int(np.argwhere(~np.isfinite(table.cell))[0, 0]))
     bare = (table.pbc & (np.abs(table.cell).sum(axis=2) == 0)).any(axis=1)
     if bare.any():
         raise table.wrong("it is periodic where it has no cell vector", int(np.flatnonzero(bare)[0]), "a Lattice")
@@ -144,7 +146,7 @@ def _column(name: str, per_atom: bool, n: int, indices: list[int], values: list[
     for index, value in zip(indices, values, strict=True):
         try:
             row = np.array(_numbers(value) if isinstance(value, str) else value, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return Column(name, per_atom, present, None, texts, odd=index)
         if isinstance(value, str) and row.shape == (1,):
             row = row[0]

@@ -1,7 +1,7 @@
 """Whether the numbers of a data set fit the units that they are taken to be in.
 
-Two checks, both of what a wrong unit changes by a large and known factor. Energies against forces: between frames of the
-same atoms that lie close together, E₂ − E₁ ≈ −½ (F₁ + F₂)·(r₂ − r₁), exact for a quadratic surface. Energies alone:
+Two checks, both of what a wrong unit changes by a large and known factor. Energies against forces: between frames of
+the same atoms that lie close together, E₂ − E₁ ≈ −½ (F₁ + F₂)·(r₂ − r₁), exact for a quadratic surface. Energies alone:
 those of codes that treat all electrons are within a percent of the sum of the free atoms' energies.
 """
 

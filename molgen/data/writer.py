@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, get_args
 
 import numpy as np
@@ -27,12 +26,12 @@ from molgen.data.layout import (
     content_hash,
     hash_tensor,
 )
+from molgen.data.spool import Column, Spool
 from molgen.errors import ConfigError, DroppedDataWarning, InputError, nearest
 from molgen.structures import Structures
 
 __all__ = ["write_cache"]
 
-_BLOCK_ROWS = 1 << 18
 _INT16_MAX = 32767
 _TYPE_NAMES = {
     "float64": "F64",
@@ -56,16 +55,21 @@ def write_cache(
     precision: Precision = "float32",
     source: Source | None = None,
     units: Mapping[str, str] | None = None,
+    label_sources: Mapping[str, str] | None = None,
+    isolated_energies: Mapping[int, float] | None = None,
 ) -> CacheDocument:
     """Write structures into a cache file, holding one batch in memory at a time.
 
     Args:
-        batches: any number of structures each; all with labels of the same types.
+        batches: any number of structures each; all with labels of the same types. A label that some batches lack is
+            NaN there, or left out with a warning if it is a whole number.
         path: the file to write; replaced only once everything is written.
         precision: "float32" and "float64" keep positions as given; "compact" centres each structure and stores 16
             bits per coordinate, one step for all the data (0.2 mÅ for molecules that span 13 Å).
         source: where the data came from, kept in the file.
         units: of labels that have no unit by convention.
+        label_sources: key and unit that a label had where it came from, kept in the file.
+        isolated_energies: atomic number to energy of the isolated atom in eV, kept in the file.
 
     Returns:
         The document of the file, its fingerprint in it.
@@ -81,11 +85,11 @@ def write_cache(
     with (
         _claimed(path) as target,
         tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{path.name}.") as folder,
-        _Spool(Path(folder)) as spool,
+        Spool(Path(folder)) as spool,
     ):
         for batch in batches:
             _append(spool, batch, precision)
-        return _assemble(spool, target, precision, source, units or {})
+        return _assemble(spool, target, precision, source, units or {}, label_sources or {}, isolated_energies or {})
 
 
 @contextmanager
@@ -96,67 +100,7 @@ def _claimed(path: Path) -> Iterator[Path]:
         yield target
 
 
-class _Column:
-    """Rows of one tensor, waiting on disk until the number of all rows is known."""
-
-    def __init__(self, file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-        self.file, self.dtype, self.shape = file, dtype, shape
-        self.rows = 0
-        self.largest: float = 0.0  # of the absolute values
-
-    def append(self, values: np.ndarray) -> None:
-        values = np.ascontiguousarray(values)
-        self.file.write(values.data if values.size else b"")
-        self.rows += len(values)
-        if values.size and self.dtype != np.bool_:
-            self.largest = max(self.largest, float(np.abs(values).max()))
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The rows in order, some at a time."""
-        self.file.seek(0)
-        width = int(np.prod(self.shape, dtype=np.int64))
-        for start in range(0, self.rows, _BLOCK_ROWS):
-            rows = min(_BLOCK_ROWS, self.rows - start)
-            data = self.file.read(rows * width * self.dtype.itemsize)
-            yield np.frombuffer(data, self.dtype).reshape(rows, *self.shape)
-
-
-class _Spool:
-    """The columns of a cache in the making."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.columns: dict[str, _Column] = {}
-        self.elements: set[int] = set()
-        self.structures = 0
-        self.batches = 0
-        self.seen: dict[str, int] = {}  # in how many batches a label was
-        self.rounded = False  # some positions came with more digits than float32 holds
-
-    def __enter__(self) -> _Spool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for column in self.columns.values():
-            column.file.close()
-
-    def append(self, name: str, values: np.ndarray) -> None:
-        column = self.columns.get(name)
-        if column is None:
-            file = (self.folder / str(len(self.columns))).open("w+b")
-            column = self.columns[name] = _Column(file, values.dtype, values.shape[1:])
-        if (column.dtype, column.shape) != (values.dtype, values.shape[1:]):
-            raise InputError(
-                f"{name} changes from {column.dtype} {list(column.shape)} to {values.dtype} {list(values.shape[1:])}",
-                where=f"batch {self.batches}",
-                expected="labels of one type and shape",
-            )
-        column.append(values)
-
-
-def _append(spool: _Spool, batch: Structures, precision: Precision) -> None:
+def _append(spool: Spool, batch: Structures, precision: Precision) -> None:
     batch = batch.to("cpu")
     batch.check()
     positions = batch.positions.detach()
@@ -183,10 +127,11 @@ def _append(spool: _Spool, batch: Structures, precision: Precision) -> None:
     spool.append("pbc", batch.pbc.numpy())
     spool.append("charge", batch.charge.to(torch.float64).numpy())
     spool.append("spin", batch.spin.numpy())
-    for prefix, labels in ((ATOM_LABEL, batch.atom_labels), (STRUCTURE_LABEL, batch.structure_labels)):
-        for name, values in labels.items():
-            spool.append(prefix + name, _storable(name, values))
-            spool.seen[prefix + name] = spool.seen.get(prefix + name, 0) + 1
+    atom_labels = {name: _storable(name, values) for name, values in batch.atom_labels.items()}
+    structure_labels = {name: _storable(name, values) for name, values in batch.structure_labels.items()}
+    atoms = spool.columns["species"].rows - len(batch.species)  # of earlier batches
+    spool.append_labels(ATOM_LABEL, atom_labels, atoms, len(batch.species))
+    spool.append_labels(STRUCTURE_LABEL, structure_labels, spool.structures, len(batch))
     spool.elements.update(torch.unique(batch.species).tolist())
     spool.structures += len(batch)
     spool.batches += 1
@@ -206,12 +151,22 @@ def _centred(positions: Tensor, batch: Structures) -> Tensor:
 
 
 def _assemble(
-    spool: _Spool, target: Path, precision: Precision, source: Source | None, units: Mapping[str, str]
+    spool: Spool,
+    target: Path,
+    precision: Precision,
+    source: Source | None,
+    units: Mapping[str, str],
+    label_sources: Mapping[str, str],
+    isolated_energies: Mapping[int, float],
 ) -> CacheDocument:
     if spool.structures == 0:
         raise InputError("there are no structures to write", expected="at least one")
     columns = spool.columns
-    partial = sorted(name for name, batches in spool.seen.items() if batches < spool.batches)
+    partial = sorted(
+        name
+        for name, batches in spool.seen.items()
+        if batches < spool.batches and columns[name].dtype.kind != "f"  # others are NaN where they lack
+    )
     dropped = tuple(name.partition(":")[2] for name in partial)
     if dropped:
         message = f"labels that only some structures have are left out: {', '.join(dropped)}"
@@ -235,11 +190,14 @@ def _assemble(
         labels={name: _unit(name.partition(":")[2], units) for name in sorted(stored) if ":" in name},
         dropped_labels=dropped,
         source=source,
+        label_sources=dict(label_sources),
+        isolated_energies=dict(isolated_energies),
+        format_version=2 if spool.gaps or label_sources or isolated_energies else 1,
         fingerprint="0" * 64,
     )
     with target.open("wb") as file:
         file.write(_header(document, names, stored, columns))  # its length doesn't depend on the fingerprint
-        running = content_hash(scale)
+        running = content_hash(scale, isolated_energies)
         for name in names:
             blocks = _written(file, columns[name].blocks(), stored[name], scale if name == "positions" else None)
             shape = (columns[name].rows, *columns[name].shape)
@@ -254,7 +212,7 @@ def _unit(label: str, given: Mapping[str, str]) -> str:
     return given.get(label, UNITS.get(label, "not stated"))
 
 
-def _sparse_charges(spool: _Spool) -> None:
+def _sparse_charges(spool: Spool) -> None:
     # most atoms carry none: only those that do are kept, as (atom, charge)
     start = 0
     for block in spool.columns["formal_charges"].blocks():
@@ -265,7 +223,7 @@ def _sparse_charges(spool: _Spool) -> None:
         start += len(block)
 
 
-def _kept(spool: _Spool, known: int) -> list[str]:
+def _kept(spool: Spool, known: int) -> list[str]:
     """The columns that say something: what is zero, singlet or unknown everywhere is left out."""
     columns = spool.columns
     kept = ["positions", "species", "n_atoms", *spool.seen]
@@ -283,7 +241,7 @@ def _kept(spool: _Spool, known: int) -> list[str]:
     return kept
 
 
-def _width(name: str, columns: Mapping[str, _Column], scale: float | None) -> np.dtype:
+def _width(name: str, columns: Mapping[str, Column], scale: float | None) -> np.dtype:
     if name == "positions" and scale is not None:
         return np.dtype(np.int16)
     if name in ("n_atoms", "n_bonds", "bonds", "charged_atoms"):
@@ -303,9 +261,9 @@ def _position_error(precision: Precision, scale: float | None, extent: float, ro
 
 
 def _header(
-    document: CacheDocument, names: list[str], stored: Mapping[str, np.dtype], columns: Mapping[str, _Column]
+    document: CacheDocument, names: list[str], stored: Mapping[str, np.dtype], columns: Mapping[str, Column]
 ) -> bytes:
-    entries: dict[str, object] = {"__metadata__": {METADATA_KEY: document.model_dump_json()}}
+    entries: dict[str, object] = {"__metadata__": {METADATA_KEY: document.text()}}
     start = 0
     for name in names:
         shape = [columns[name].rows, *columns[name].shape]
