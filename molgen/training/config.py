@@ -25,9 +25,6 @@ __all__ = [
 ]
 
 
-Label = Literal["energy", "forces", "stress", "dipole", "charges"]
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -49,10 +46,8 @@ class DataSection(_Section):
     validation_path: Path | None = Field(
         None, description="potential: a file of its own to validate on; then none of `path` is held out"
     )
-    keys: dict[Label, str] = Field(
-        {}, description="potential: names of labels in the file, where they can't be detected"
-    )
-    units: dict[Label, str] = Field({}, description="potential: units of labels in the file, where they are not ASE's")
+    keys: dict[str, str] = Field({}, description="potential: names of labels in the file, where they can't be detected")
+    units: dict[str, str] = Field({}, description="potential: units of labels in the file, where they are not ASE's")
     isolated_energies: dict[str, float] = Field(
         {}, description="potential: eV by symbol, of the same method as the data; fitted to the data if left out"
     )

@@ -84,7 +84,7 @@ class PotentialTask:
 
     def _read(self, path: Path) -> Labelled:
         section = self._config.data
-        labelled = read_labelled(path, keys=dict(section.keys), units=dict(section.units))  # type: ignore[arg-type]
+        labelled = read_labelled(path, keys=section.keys, units=section.units)
         for line in labelled.describe():
             self._note(line)
         return labelled

@@ -1,0 +1,90 @@
+"""A run can start from a trained potential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from training.potential_data import config, frames, written
+
+from molgen.errors import ConfigError
+from molgen.models.checkpoint import read_checkpoint
+from molgen.models.loading import load_potential
+from molgen.training import train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("clusters") / "clusters.extxyz", frames())
+
+
+@pytest.fixture(scope="module")
+def base(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    training = {"steps": 60, "learning_rate": 5e-3, "clip_norm": 10, "ema_decay": 0.5}
+    return train(config(tmp_path_factory.mktemp("base"), data, training=training), progress=False)
+
+
+def tuned(folder: Path, data: Path, base: Path, frozen: list[str] | None = None, **sections) -> dict:
+    whole = config(folder, data, "tuned", start_from={"model": str(base), "frozen": frozen or []}, **sections)
+    del whole["encoder"]
+    return whole
+
+
+def test_frozen_layers_stay_to_the_bit_and_others_move(data, base, tmp_path):
+    path = train(tuned(tmp_path, data, base, ["encoder."]), progress=False)
+    before, after = read_checkpoint(base).tensors, read_checkpoint(path).tensors
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
+    assert not all(torch.equal(before[name], after[name]) for name in before if name.startswith("heads."))
+
+
+def test_it_starts_where_the_model_was_even_at_another_offset_of_energy(base, tmp_path):
+    moved = frames()
+    for atoms in moved:
+        atoms.info["REF_energy"] += 3.0 * atoms.get_chemical_symbols().count("C")
+    data = written(tmp_path / "moved.extxyz", moved)
+    training = {"steps": 1, "learning_rate": 1e-12, "ema_decay": 0.0}
+    path = train(tuned(tmp_path, data, base, training=training), progress=False)
+    from molgen.data.labelled import read_labelled
+
+    structures = read_labelled(data).structures
+    before, after = load_potential(base).module(structures), load_potential(path).module(structures)
+    assert torch.allclose(before["forces"], after["forces"], atol=1e-6)
+    labels = structures.structure_labels["energy"]
+    assert (after["energy"] - labels).mean().abs() < 0.3 < 3.0 < (before["energy"] - labels).mean().abs()
+
+
+def test_a_new_head_joins_what_is_there(base, tmp_path):
+    found = frames()
+    for atoms in found:
+        atoms.info["REF_dipole"] = atoms.positions[0] - atoms.positions[-1]
+    data = written(tmp_path / "dipoles.extxyz", found)
+    path = train(tuned(tmp_path, data, base, ["encoder.", "heads.energy."], heads=["energy", "dipole"]), progress=False)
+    loaded, old = load_potential(path), load_potential(base)
+    assert "dipole" in loaded.module.provides
+    from molgen.data.labelled import read_labelled
+
+    structures = read_labelled(data).structures
+    assert torch.allclose(loaded.module(structures)["forces"], old.module(structures)["forces"], atol=1e-6)
+
+
+def test_what_can_not_be_is_told(data, base, tmp_path):
+    with pytest.raises(ConfigError, match=r"no parameter begins with 'encodr'.*did you mean 'encoder'"):
+        train(tuned(tmp_path, data, base, ["encodr"]), progress=False)
+    with pytest.raises(ConfigError, match="nothing to train"):
+        train(tuned(tmp_path, data, base, ["encoder", "heads"]) | {"out": str(tmp_path / "b")}, progress=False)
+    both = tuned(tmp_path, data, base) | {"encoder": {"use": "egnn", "config": {"cutoff": 4.0}}}
+    with pytest.raises(ConfigError, match=r"has an encoder already \(encoder\)"):
+        train(both, progress=False)
+
+
+def test_an_element_that_the_model_does_not_know_is_named(base, tmp_path):
+    found = frames(12)
+    strange = Atoms("OH", [[0.0, 0, 0], [1.0, 0, 0]])
+    strange.info["REF_energy"] = -50.0
+    strange.arrays["REF_forces"] = np.zeros((2, 3))
+    data = written(tmp_path / "oxygen.extxyz", [*found, strange])
+    with pytest.raises(ConfigError, match=r"the model doesn't know O"):
+        train(tuned(tmp_path, data, base), progress=False)
