@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -40,7 +41,9 @@ def label_all(smiles: list[str], seed: int, folder: Path, processes: int, tell: 
     tell(f"{len(smiles)} molecules in chunks of {CHUNK}: {len(missing)} chunks to label, {processes} at once")
     os.environ["OMP_NUM_THREADS"] = "1"  # the processes read it when they start
     begun = time.monotonic()
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),)
+    ) as pool:
         waiting = {
             pool.submit(_label_chunk, smiles[start : start + CHUNK], start, seed, _path(folder, start)): start
             for start in missing
@@ -69,6 +72,17 @@ def records(smiles: list[str], seed: int, folder: Path) -> Iterator[dict[str, An
         if chunk is None:
             raise InputError(f"{_path(folder, start)} is missing or of other molecules", remedy="label first")
         yield from chunk["molecules"]
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end soon after its parent, which may be killed without a chance to tell."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _label_chunk(smiles: list[str], start: int, seed: int, path: Path) -> str:
