@@ -66,7 +66,7 @@ def as_calculator(model: Any, *, device: str = "cpu", dtype: str | None = None) 
         return model
     from molgen.simulation.calculator import Calculator
 
-    return Calculator(model, device=device, **({} if dtype is None else {"dtype": dtype}))
+    return Calculator(model, device=device) if dtype is None else Calculator(model, device=device, dtype=dtype)
 
 
 def _read(path: Path) -> Inputs:

@@ -16,7 +16,7 @@ from molgen.simulation.extended_xyz import extended_xyz
 from molgen.simulation.guard import Guard, Limits, Violation, lone_atoms
 from molgen.simulation.progress import DynamicsDisplay, ns_per_day
 from molgen.simulation.settings import Settings
-from molgen.simulation.state import State, look
+from molgen.simulation.state import State, look, told_as_ours
 from molgen.simulation.trajectory import Trajectory, open_trajectory
 from molgen.simulation.velocities import StepNoise, draw_momenta, free_directions
 
@@ -205,7 +205,8 @@ class Run:
         step, before = self.step + 1, self._state
         framed = step % self._settings.interval == 0
         try:
-            dynamics.step()
+            with told_as_ours():
+                dynamics.step()
             self._state = look(self._atoms, step, fully=framed)
         except MolgenError as refused:  # the calculator's word on coordinates that make no sense
             self._stop(Violation(refused.what, refused.remedy or "take a smaller timestep"), before, step)

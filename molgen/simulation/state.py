@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from molgen.errors import StructureError
+
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["State", "look"]
+__all__ = ["State", "energy_and_forces", "look", "told_as_ours"]
 
 _FURTHER = ("stress", "dipole", "charges")  # results that frames carry beside energy and forces
 
@@ -50,10 +53,31 @@ class State:
         return frame
 
 
+@contextmanager
+def told_as_ours() -> Iterator[None]:
+    """What calculators raise of themselves becomes a StructureError."""
+    from ase.calculators.calculator import CalculatorError
+
+    try:
+        yield
+    except CalculatorError as error:
+        raise StructureError(f"the calculator failed: {error}") from error
+
+
+def energy_and_forces(atoms: Atoms) -> tuple[float, np.ndarray]:
+    """EV, and [N, 3] eV/Å of the model alone, whatever constraints make of them.
+
+    Raises:
+        StructureError: the calculator refuses the atoms, or fails on them.
+    """
+    with told_as_ours():
+        forces = atoms.get_forces(apply_constraint=False)
+        return float(atoms.get_potential_energy()), forces
+
+
 def look(atoms: Atoms, step: int, *, fully: bool) -> State:
     """The state that atoms are in; `fully` with all results that their calculator has at hand."""
-    forces = atoms.get_forces(apply_constraint=False)
-    energy = float(atoms.get_potential_energy())
+    energy, forces = energy_and_forces(atoms)
     found = getattr(atoms.calc, "results", {}) if fully else {}
     return State(
         step=step,

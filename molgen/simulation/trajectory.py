@@ -136,9 +136,9 @@ class _Ulm(Trajectory):
         from ase.io.trajectory import TrajectoryWriter
 
         if self._writer is None:
-            new = self._file is not None
-            self._file = self._file if new else self.path.open("r+b")
-            self._writer = TrajectoryWriter(self._file, mode="w" if new else "a")
+            mode = "w" if self._file is not None else "a"
+            self._file = self._file or self.path.open("r+b")
+            self._writer = TrajectoryWriter(self._file, mode=mode)
             self._file.seek(0, os.SEEK_END)  # it has read the first frame
         return self._writer
 
