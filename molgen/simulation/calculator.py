@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator as ASECalculator
@@ -20,7 +19,7 @@ from molgen.models.potential import Potential
 from molgen.simulation.admission import Admission, refuse_coincident, renamed
 from molgen.simulation.batched import evaluate_batches
 from molgen.simulation.conditions import NotCertifiedWarning, departures
-from molgen.simulation.evaluation import DEVIATIONS, evaluate, implemented, out_of_memory, results_of
+from molgen.simulation.evaluation import DEVIATIONS, evaluate, implemented, out_of_memory, results_of, why_absent
 from molgen.simulation.neighbor_reuse import NeighborReuse
 from molgen.simulation.serving import Given, Served, dtype_named, serve
 
@@ -190,7 +189,8 @@ class Calculator(ASECalculator):
         """Fill `results`; what ASE calls when results are asked for.
 
         Raises:
-            PropertyNotImplementedError: a property that the model doesn't give, or stress without full periodicity.
+            PropertyNotImplementedError: a property that the model doesn't give, stress unless all directions are
+                periodic, or the dipole of a periodic structure.
             StructureError: see :class:`Calculator`.
         """
         if system_changes:
@@ -200,8 +200,7 @@ class Calculator(ASECalculator):
             raise StructureError("there are no atoms yet", remedy="give them to the call: get_forces(atoms)")
         self._conditions = self._admission.charge_and_spin(self.atoms)
         self._refuse_unknown(properties)
-        if "stress" in properties:
-            _refuse_partial(self.atoms)
+        _refuse_absent(self.atoms, properties)
         together = bool(self.parameters["one_pass"])
         self.results |= self._evaluated(
             self.atoms,
@@ -236,9 +235,8 @@ class Calculator(ASECalculator):
         """
         frames = [atoms] if isinstance(atoms, Atoms) else list(atoms)
         self._refuse_unknown(properties)
-        if "stress" in properties:
-            for index, frame in enumerate(frames):
-                _refuse_partial(frame, f"structure {index}")
+        for index, frame in enumerate(frames):
+            _refuse_absent(frame, properties, f"structure {index}")
         with torch.inference_mode(False):
             found = evaluate_batches(
                 self.model,
@@ -323,11 +321,8 @@ class Calculator(ASECalculator):
             )
 
 
-def _refuse_partial(atoms: Atoms, where: str | None = None) -> None:
-    """Stress is an energy per volume, and there is no volume without three periodic directions."""
-    if not atoms.pbc.all():
-        place = "" if where is None else f" ({where})"
-        raise PropertyNotImplementedError(
-            f"there is no stress: pbc is {np.asarray(atoms.pbc).tolist()}{place}; expected three periodic directions; "
-            "set the cell and pbc=True, or don't ask for stress"
-        )
+def _refuse_absent(atoms: Atoms, properties: Sequence[str], where: str | None = None) -> None:
+    for name in properties:
+        reason = why_absent(name, atoms.pbc)
+        if reason is not None:
+            raise PropertyNotImplementedError(reason if where is None else f"{where}: {reason}")

@@ -15,7 +15,16 @@ from molgen.errors import StructureError
 from molgen.neighbors import Graph
 from molgen.structures import Structures
 
-__all__ = ["DEVIATIONS", "Model", "OutOfMemoryError", "evaluate", "implemented", "out_of_memory", "results_of"]
+__all__ = [
+    "DEVIATIONS",
+    "Model",
+    "OutOfMemoryError",
+    "evaluate",
+    "implemented",
+    "out_of_memory",
+    "results_of",
+    "why_absent",
+]
 
 # as ASE lists them
 _ORDER = ("energy", "forces", "stress", "dipole", "charges", "free_energy", "energies")
@@ -126,7 +135,7 @@ def results_of(
     """What ASE calls results, one dictionary for each structure.
 
     energy and free_energy are floats; forces [N, 3], energies [N], charges [N], dipole [3] and stress [6] in Voigt's
-    order are arrays of float64; stress is there for structures with three periodic directions alone.
+    order are arrays of float64. What a structure doesn't have (`why_absent`) is left out.
 
     Args:
         found: from `evaluate`.
@@ -138,10 +147,12 @@ def results_of(
     """
     wanted = [name for name in (*_ORDER, *DEVIATIONS) if name in found]
     arrays = {name: found[name].detach().cpu().to(torch.float64).numpy() for name in wanted}
+    periodic = structures.pbc.cpu().numpy()
     for name, values in arrays.items():
+        if name == "dipole":
+            values[periodic.any(1)] = 0.0  # there is none, whatever its head says
         if not np.isfinite(values).all():
             _refuse_not_finite(name, values, structures, numbers)
-    full = structures.pbc.all(1).tolist()
     end, results = 0, []
     for index, n in enumerate(structures.n_atoms.tolist()):
         start, end = end, end + n
@@ -149,15 +160,30 @@ def results_of(
         for name, values in arrays.items():
             if name in _PER_ATOM:
                 own[name] = values[start:end].copy()
-            elif name == "stress":
-                if full[index]:
+            elif why_absent(name, periodic[index]) is None:
+                if name == "stress":
                     own[name] = values[index][_VOIGT]
-            else:
-                own[name] = values[index].copy() if values.ndim > 1 else float(values[index])
+                else:
+                    own[name] = values[index].copy() if values.ndim > 1 else float(values[index])
         if "energy" in own:
             own["free_energy"] = own["energy"]
         results.append(own)
     return results
+
+
+def why_absent(name: str, pbc: np.ndarray) -> str | None:
+    """Why a structure of these periodic directions [3] has no such property, and what to do; None where it has.
+
+    >>> why_absent("stress", np.array([True, True, False]))
+    'there is no stress unless all directions are periodic; pbc is T T F; set cell and pbc, or leave out the stress'
+    """
+    shown = " ".join("FT"[int(each)] for each in pbc)
+    if name == "stress" and not pbc.all():
+        what = "there is no stress unless all directions are periodic"
+        return f"{what}; pbc is {shown}; set cell and pbc, or leave out the stress"
+    if name == "dipole" and pbc.any():
+        return f"a periodic structure has no dipole moment; pbc is {shown}; set pbc to False, or leave out the dipole"
+    return None
 
 
 def _refuse_not_finite(name: str, values: np.ndarray, structures: Structures, numbers: Sequence[int] | None) -> None:
