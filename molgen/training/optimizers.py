@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from molgen.errors import ConfigError
 from molgen.training.config import TrainingSection
+from molgen.training.muon import StackedMuon
 
 __all__ = ["build_optimizers", "check_optimizer"]
 
@@ -19,7 +20,7 @@ def build_optimizers(model: nn.Module, section: TrainingSection) -> list[Optimiz
     """The optimisers of all parameters of a model; every group keeps its full rate as `base_lr`.
 
     `adamw` (Loshchilov & Hutter 2019): weights decay; biases, norms, scales and embeddings do not. `muon` (Jordan
-    2024): orthogonalised momentum for the 2-D weights of linear layers, AdamW for the rest.
+    2024): orthogonalised momentum for matrices and stacks of matrices, AdamW for the rest.
 
     Raises:
         ConfigError: `muon` with a torch that has none.
@@ -63,7 +64,7 @@ def check_optimizer(section: TrainingSection) -> None:
 
 def _muon(parameters: list[nn.Parameter], section: TrainingSection) -> Optimizer:
     # with this adjustment AdamW's learning rate and weight decay serve Muon too (Liu et al. 2025, section 2.2)
-    return torch.optim.Muon(
+    return StackedMuon(
         parameters,
         lr=section.learning_rate,
         weight_decay=section.weight_decay,
@@ -74,13 +75,13 @@ def _muon(parameters: list[nn.Parameter], section: TrainingSection) -> Optimizer
 
 def _sort(model: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """Parameters that decay, that don't, and that Muon takes."""
-    linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     decayed, plain, hidden = [], [], []
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        if muon and id(parameter) in linear and min(parameter.shape) >= _MUON_SMALLEST:
+        matrices = parameter.ndim in (2, 3) and min(parameter.shape[-2:]) >= _MUON_SMALLEST
+        if muon and matrices and id(parameter) not in embeddings:
             hidden.append(parameter)
         elif parameter.ndim < 2 or id(parameter) in embeddings:
             plain.append(parameter)

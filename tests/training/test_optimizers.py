@@ -9,6 +9,7 @@ from torch import nn
 from molgen.errors import ConfigError
 from molgen.training.config import TrainingSection
 from molgen.training.ema import MovingAverage
+from molgen.training.muon import StackedMuon
 from molgen.training.optimizers import build_optimizers
 
 HAS_MUON = hasattr(torch.optim, "Muon")
@@ -20,6 +21,7 @@ class Model(nn.Module):
         self.embedding = nn.Embedding(5, 16)
         self.linear = nn.Linear(16, 16)
         self.out = nn.Linear(16, 1)
+        self.stack = nn.Parameter(torch.ones(3, 16, 20))
         self.norm = nn.LayerNorm(16)
         self.scale = nn.Parameter(torch.ones(()))
         self.frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
@@ -28,13 +30,14 @@ class Model(nn.Module):
 
 def decays(model: nn.Module, **options: object) -> dict[str, tuple[str, float]]:
     """Optimiser and weight decay of each parameter by name."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    names = {parameter.data_ptr(): name for name, parameter in model.named_parameters()}
     section = TrainingSection(steps=1, weight_decay=0.1, **options)
     return {
-        names[id(parameter)]: (type(optimizer).__name__, group["weight_decay"])
+        names[parameter.data_ptr()]: (type(optimizer).__name__, group["weight_decay"])
         for optimizer in build_optimizers(model, section)
         for group in optimizer.param_groups
         for parameter in group["params"]
+        if parameter.data_ptr() in names  # the later matrices of a stack begin inside it
     }
 
 
@@ -45,6 +48,7 @@ def test_weights_decay_and_biases_norms_scales_and_embeddings_do_not():
         "linear.bias": ("AdamW", 0.0),
         "out.weight": ("AdamW", 0.1),
         "out.bias": ("AdamW", 0.0),
+        "stack": ("AdamW", 0.1),
         "norm.weight": ("AdamW", 0.0),
         "norm.bias": ("AdamW", 0.0),
         "scale": ("AdamW", 0.0),
@@ -52,10 +56,31 @@ def test_weights_decay_and_biases_norms_scales_and_embeddings_do_not():
 
 
 @pytest.mark.skipif(not HAS_MUON, reason="this torch has no Muon")
-def test_muon_takes_the_square_enough_matrices_of_linear_layers_and_adamw_the_rest():
+def test_muon_takes_the_square_enough_matrices_and_stacks_of_them_and_adamw_the_rest():
     found = decays(Model(), optimizer="muon")
-    assert {name for name, (optimizer, _) in found.items() if optimizer == "Muon"} == {"linear.weight"}
+    assert {name for name, (optimizer, _) in found.items() if optimizer == "StackedMuon"} == {"linear.weight", "stack"}
     assert set(found) == set(decays(Model()))
+
+
+@pytest.mark.skipif(not HAS_MUON, reason="this torch has no Muon")
+def test_each_matrix_of_a_stack_moves_as_if_it_stood_alone():
+    torch.manual_seed(0)
+    stack = nn.Parameter(torch.randn(3, 16, 20))
+    alone = [nn.Parameter(each.clone()) for each in stack.detach()]
+    options = {"lr": 0.1, "weight_decay": 0.01, "momentum": 0.9, "adjust_lr_fn": "match_rms_adamw"}
+    stacked, single = StackedMuon([stack], **options), torch.optim.Muon(alone, **options)
+    for _ in range(4):
+        gradient = torch.randn(3, 16, 20)
+        stack.grad = gradient
+        for parameter, own in zip(alone, gradient, strict=True):
+            parameter.grad = own.clone()
+        stacked.step()
+        single.step()
+    assert torch.equal(stack.detach(), torch.stack([each.detach() for each in alone]))
+    stack.grad = None
+    before = stack.detach().clone()
+    stacked.step()
+    assert torch.equal(stack.detach(), before)
 
 
 def test_muon_is_refused_where_torch_has_none(monkeypatch):
