@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from molgen.cli.options import STDOUT, Json, Overwrite, write_json
+from molgen.cli.options import STDOUT, Json, Overwrite, warnings_told, write_json
 
 if TYPE_CHECKING:
     from molgen.data.labelled import Labelled
     from molgen.data.summary import Label, Summary
 
-__all__ = ["app", "convert", "info"]
+__all__ = ["Keys", "Units", "app", "convert", "info", "pairs"]
 
 app = typer.Typer(help="Convert data into the cache that training reads, and look into data files.")
 
@@ -83,8 +80,8 @@ def convert(
 
     if out.exists() and not overwrite:
         raise OutputError("the cache exists already", where=str(out), remedy="give --overwrite, or another name")
-    with _told():
-        keys, units, others = _pairs("--key", key), _pairs("--unit", unit), _pairs("--label", label)
+    with warnings_told():
+        keys, units, others = pairs("--key", key), pairs("--unit", unit), pairs("--label", label)
         labelled = None if others or smiles else _labelled(source, keys, units)
         origin = Source(name=source.name, sha256=file_hash(source))
         if labelled is not None:
@@ -122,9 +119,9 @@ def info(
 
     from molgen.data.summary import summarise
 
-    with _told():
+    with warnings_told():
         summary = summarise(
-            path, keys=_pairs("--key", key), units=_pairs("--unit", unit), others=_pairs("--label", label)
+            path, keys=pairs("--key", key), units=pairs("--unit", unit), others=pairs("--label", label)
         )
     if json is not None:
         write_json(json, asdict(summary))
@@ -143,17 +140,12 @@ def _labelled(source: Path, keys: dict[str, str], units: dict[str, str]) -> Labe
     return labelled if labelled.keys else None
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Warnings as lines on stderr, each once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
-        typer.echo(f"molgen: warning: {message}", err=True)
+def pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """What a repeated option of the form FIRST=SECOND says.
 
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    Raises:
+        ConfigError: a text without one of them.
+    """
     from molgen.errors import ConfigError
 
     forms = {
@@ -161,13 +153,13 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
         "--unit": "LABEL=UNIT, such as energy=kcal/mol",
         "--label": "KEY=NAME, such as gap_ev=gap",
     }
-    pairs = {}
+    found = {}
     for text in given or []:
         first, _, second = text.partition("=")
         if not first or not second:
             raise ConfigError(f"{option} {text}", expected=forms[option])
-        pairs[first] = second
-    return pairs
+        found[first] = second
+    return found
 
 
 def _text(summary: Summary) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json as json_format
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,6 +28,7 @@ __all__ = [
     "Threads",
     "apply_threads",
     "choose_device",
+    "warnings_told",
     "write_json",
 ]
 
@@ -97,6 +101,22 @@ def choose_device(name: str) -> str:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"there is no device {name!r} here", remedy="choose --device cpu")
     return str(device)
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Warnings as lines on stderr, each once."""
+    told: set[str] = set()
+
+    def tell(message: Warning | str, *_: object) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            typer.echo(f"molgen: warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = tell
+        yield
 
 
 def write_json(path: Path, data: Any) -> None:
