@@ -108,14 +108,14 @@ def warnings_told() -> Iterator[None]:
     """Warnings as lines on stderr, each once."""
     told: set[str] = set()
 
-    def tell(message: Warning | str, *_: object) -> None:
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
         if str(message) not in told:
             told.add(str(message))
             typer.echo(f"molgen: warning: {message}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = tell
+        warnings.showwarning = tell  # type: ignore[assignment]
         yield
 
 

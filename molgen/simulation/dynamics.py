@@ -121,4 +121,7 @@ def _refuse_existing(out: Path, log: Path, *, restart: bool, overwrite: bool) ->
 
 def _name_of(calculator: Any) -> str:
     """What tells one model from another in the frames of a trajectory."""
+    hashes = getattr(calculator, "parameters", {}).get("tensors_sha256")
+    if hashes:
+        return "sha256:" + "+".join(each[:12] for each in hashes)
     return str(getattr(calculator, "name", "") or type(calculator).__name__)

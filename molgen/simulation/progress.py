@@ -1,15 +1,17 @@
-"""What a person sees of a run of dynamics: a bar on a terminal, a line every half minute elsewhere."""
+"""What a person sees of relaxations and dynamics on a terminal, and of long dynamics in a file of messages."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-__all__ = ["DynamicsDisplay", "ns_per_day"]
+__all__ = ["DynamicsDisplay", "ns_per_day", "relaxation_bar"]
 
 _QUIET_SECONDS = 30.0  # between two lines where there is no terminal
 _REDRAW_SECONDS = 0.1
@@ -22,6 +24,25 @@ def ns_per_day(steps: int, timestep: float, seconds: float) -> float:
     1.0
     """
     return steps * timestep * 1e-6 * 86400.0 / seconds if seconds > 0 else 0.0
+
+
+@contextmanager
+def relaxation_bar() -> Iterator[Callable[[int, int, float], None]]:
+    """What is told of each step of a relaxation (structure, step, largest force) appears on stderr, if a terminal."""
+    console = Console(stderr=True)
+    bar = Progress(TextColumn("{task.description}"), console=console, disable=not console.is_terminal, transient=True)
+    with bar:
+        task = bar.add_task("")
+        last = 0.0
+
+        def tell(structure: int, step: int, force: float) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > _REDRAW_SECONDS:
+                last = now
+                bar.update(task, description=f"structure {structure} · step {step} · largest force {force:.3g} eV/Å")
+
+        yield tell
 
 
 class DynamicsDisplay:

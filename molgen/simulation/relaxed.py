@@ -20,7 +20,7 @@ from molgen.structures import Structures
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Relaxation", "Relaxations", "displacement", "writable_format"]
+__all__ = ["Relaxation", "Relaxations", "displacement", "refuse_existing", "writable_format"]
 
 _HEADS: Final = ("structure", "formula", "steps", "E before eV", "E after eV", "max force", "RMSD Å", "")
 
@@ -112,9 +112,8 @@ class Relaxations(Sequence[Relaxation]):
             InputError: no format of this suffix, or one that holds a single structure.
         """
         path = Path(path)
+        refuse_existing(path, overwrite=overwrite)
         kind = writable_format(path, len(self))
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists", remedy="choose another name, or overwrite it")
         if kind == "sdf":
             text = io.StringIO()
             self._write_sdf(text)
@@ -179,6 +178,20 @@ def displacement(before: Atoms, after: Atoms) -> float:
     left, _, right = np.linalg.svd(start.T @ end)
     flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
     return float(np.sqrt(np.square(start @ left @ flip @ right - end).sum(1).mean()))
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place that results can't go to, before they are there.
+
+    Raises:
+        OutputError: the file is there, or its folder is not.
+        InputError: no format of this suffix.
+    """
+    writable_format(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists", remedy="replace it (--overwrite), or choose another name")
+    if not path.parent.is_dir():
+        raise OutputError(f"there is no folder {path.parent}", remedy="create the folder first")
 
 
 def writable_format(path: Path, n_structures: int | None = None) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from molgen.errors import ConfigError, SimulationError, nearest
 
-__all__ = ["ENSEMBLES", "Settings"]
+__all__ = ["ENSEMBLES", "Settings", "parse_time"]
 
 ENSEMBLES: Final = ("nve", "langevin")
 _VELOCITIES: Final = ("draw", "file")
 _PREFIX: Final = "md_"
+_FEMTOSECONDS: Final = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,8 @@ class Settings:
 
     def as_info(self, step: int) -> dict[str, Any]:
         """What a frame of this step says of its run."""
-        found = {name: value for name, value in asdict(self).items() if value != ""}
-        if self.ensemble == "nve":
-            del found["friction"]
         return {f"{_PREFIX}step": step, f"{_PREFIX}time_fs": step * self.timestep} | {
-            f"{_PREFIX}{name}": value for name, value in found.items()
+            f"{_PREFIX}{name}": value for name, value in self._decisive().items()
         }
 
     def continues(self, info: Mapping[str, Any], where: str) -> int:
@@ -70,17 +69,38 @@ class Settings:
                 expected="a trajectory of molgen md",
                 remedy="start a new run from that frame",
             )
-        for key, value in self.as_info(int(step)).items():
-            before: Any = info.get(key)
+        for name, value in self._decisive().items():
+            before: Any = info.get(f"{_PREFIX}{name}")
             same = math.isclose(before, value) if _are_numbers(before, value) else str(before) == str(value)
             if not same:
-                name = key.removeprefix(_PREFIX)
                 raise SimulationError(
                     f"its {name} was {before}, and this run's is {value}",
                     where=where,
                     remedy="restart with the same settings, or start a new run from its last frame with its velocities",
                 )
         return int(step)
+
+    def _decisive(self) -> dict[str, Any]:
+        """Those that decide this ensemble's trajectory."""
+        found = {name: value for name, value in asdict(self).items() if value != ""}
+        if self.ensemble == "nve":
+            del found["friction"]
+        return found
+
+
+def parse_time(text: str) -> float:
+    """The fs of a simulated time.
+
+    Raises:
+        ConfigError: no number with a unit.
+
+    >>> parse_time("10ps")
+    10000.0
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(fs|ps|ns)", text.strip())
+    if found is None:
+        raise ConfigError(f"{text!r} is no simulated time", expected="a number with fs, ps or ns, as in 10ps")
+    return float(found[1]) * _FEMTOSECONDS[found[2]]
 
 
 def _require(name: str, value: float, right: bool, expected: str) -> None:
