@@ -28,7 +28,8 @@ class Potential(nn.Module):
 
     E = Σ_i (E₀[z_i] + shift[z_i] + scale[z_i] · e_i) + Σ_pairs repulsion, summed in float64, where e_i is what the
     energy head reads of atom i. Forces are −∂E/∂x and stress is (1/V) ∂E/∂ε, both from one backward pass, unless a
-    head gives forces and the record says that they come from there.
+    head gives forces and the record says that they come from there. An atom that sees no other keeps its shift and
+    what the network says of it: energies of dissociation are right as far as the training data teach them.
 
     Args:
         encoder: builds the encoder once the number of its inputs is known.

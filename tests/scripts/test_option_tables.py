@@ -47,7 +47,7 @@ def test_the_tables_of_a_readme_are_those_of_the_models(script, readme):
     assert script("option_tables").filled(text) == text, "run python scripts/option_tables.py"
 
 
-@pytest.mark.parametrize("kind", ["encoder", "sampler"])
+@pytest.mark.parametrize("kind", ["encoder", "head", "sampler"])
 def test_every_component_of_our_plugins_has_its_table(script, kind):
     documented = {
         model for readme in READMES for model in script("option_tables").documented(readme.read_text(encoding="utf-8"))
