@@ -47,6 +47,12 @@ class PotentialTask:
     """
 
     def __init__(self, config: TrainingConfig, note: Callable[[str], None] = lambda text: None) -> None:
+        if config.training.precision == "bf16-mixed":
+            raise ConfigError(
+                "forces need more digits than bf16-mixed has",
+                where="training.precision",
+                expected="32-true or 64-true for a potential",
+            )
         self._config, self._note = config, note
         self._start = Start.of(config.start_from) if config.start_from else None
         if self._start is not None and config.encoder is not None:

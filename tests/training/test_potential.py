@@ -137,6 +137,11 @@ def test_a_head_without_labels_is_refused_before_the_run(data, tmp_path):
         train(config(tmp_path, data, heads=["energy", "dipole"]), progress=False)
 
 
+def test_half_precision_is_refused(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"more digits than bf16-mixed has \(training.precision\)"):
+        train(config(tmp_path, data, training={"precision": "bf16-mixed"}), progress=False)
+
+
 def test_charges_of_the_data_become_a_condition(tmp_path):
     found = frames()
     for number, atoms in enumerate(found):
