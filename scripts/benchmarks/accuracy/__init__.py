@@ -1,0 +1,1 @@
+"""What the benchmarks of accuracy share: frames dealt to files, trainings pinned to a core, MACE beside them, rows."""
