@@ -1,4 +1,4 @@
-"""Frames of extended xyz files, read directly: some ten times faster than through `ase.Atoms`.
+"""Frames of extended xyz files, read directly: some three times faster than through `ase.Atoms`.
 
 The comment line holds `key=value` pairs. A value is a word, a text in quotes, or one in brackets or braces; what has
 no value is true. `Properties=species:S:1:pos:R:3:…` names the columns, `Lattice="…"` the rows of the cell, which is

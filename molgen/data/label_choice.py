@@ -95,8 +95,8 @@ def _options(table: Table, label: str, keys: Mapping[str, str], notes: list[str]
             key = keys[quantity]
             if key not in columns:
                 raise _no_such_key(table, quantity, key, columns)
-            if quantity == "stress" and key in candidates(VIRIAL, [key]):
-                quantity = VIRIAL
+            if quantity == "stress" and candidates(VIRIAL, [key]):
+                notes.append(f"{key!r} is read as a stress, as you say; a virial would be named by virial={key}")
             _check_shape(table, quantity, columns[key])
             return [(quantity, columns[key])]
     found = []

@@ -19,7 +19,7 @@ from torch import Tensor
 from molgen.data.cache import Cache
 from molgen.data.isolated import isolated_energies, isolated_frames
 from molgen.data.label_choice import Choice, Origin, chosen, unit_of
-from molgen.data.label_names import ATOM_LABELS, LABELS, SHAPES, known
+from molgen.data.label_names import ATOM_LABELS, LABELS, SHAPES, VIRIAL, known
 from molgen.data.label_units import DEFAULTS, UNITS_OF, factor, spelled
 from molgen.data.memory import MemoryDataset
 from molgen.data.readers import format_of
@@ -258,5 +258,9 @@ def _warn_of_missing(key: LabelKey, places: Sequence[str], path: Path) -> None:
 
 
 def _warn_of_units(labelled: Labelled) -> None:
-    for suspicion in suspicions(labelled.structures, {key.label: Taken(key.key, key.unit) for key in labelled.keys}):
+    for suspicion in suspicions(labelled.structures, _taken(labelled)):
         warnings.warn(f"{labelled.path}: {suspicion}", UserWarning, stacklevel=3)
+
+
+def _taken(labelled: Labelled) -> dict[str, Taken]:
+    return {key.label: Taken(key.key, key.unit, key.unit in UNITS_OF[VIRIAL]) for key in labelled.keys}
