@@ -108,8 +108,8 @@ def silicon(rattle: float = 0.1, seed: int = 0) -> Atoms:
     return atoms
 
 
-def mixture(n: int = 12, seed: int = 0, size: float = 6.0, pbc: Any = True) -> Atoms:
-    """Atoms of several elements at random places that are not too near to each other."""
+@lru_cache(maxsize=32)
+def _mixture(n: int, seed: int, size: float, pbc: Any) -> Atoms:
     rng = np.random.default_rng(seed)
     atoms = Atoms(cell=np.eye(3) * size + 0.3 * rng.normal(size=(3, 3)), pbc=pbc)
     while len(atoms) < n:
@@ -117,6 +117,11 @@ def mixture(n: int = 12, seed: int = 0, size: float = 6.0, pbc: Any = True) -> A
         if len(atoms) > 1 and atoms.get_distances(-1, range(len(atoms) - 1), mic=True).min() < 1.1:
             del atoms[-1]
     return atoms
+
+
+def mixture(n: int = 12, seed: int = 0, size: float = 6.0, pbc: Any = True) -> Atoms:
+    """Atoms of several elements at random places that are not too near to each other."""
+    return _mixture(n, seed, size, pbc).copy()
 
 
 SKEW = np.array([[0.03, 0.01, 0.0], [-0.02, 0.0, 0.04], [0.02, -0.01, -0.02]])
