@@ -168,19 +168,28 @@ class _Ulm(Trajectory):
     def _mend(self) -> None:
         """Count frames that can be read alone: a machine that lost power may have lost what stands at the end."""
         try:
-            n = min(self._n_frames(), self.path.stat().st_size // _LEAST_FRAME)
-            while n and not self._readable(n - 1):
-                n -= 1
-                self._count(n)
-        except (struct.error, ValueError) as error:
-            raise FileFormatError("it is no trajectory of ASE", where=str(self.path)) from error
+            found = self._n_frames()
+        except struct.error as error:
+            raise self._no_trajectory() from error
+        whole = min(found, self.path.stat().st_size // _LEAST_FRAME)
+        while whole and not self._readable(whole - 1):
+            whole -= 1
+        if found and not whole:
+            raise FileFormatError(
+                "none of its frames can be read", where=str(self.path), remedy="replace it (--overwrite)"
+            )
+        if whole != found:
+            self._count(whole)
+
+    def _no_trajectory(self) -> FileFormatError:
+        return FileFormatError("it is no trajectory of ASE", where=str(self.path))
 
     def _readable(self, index: int) -> bool:
         try:
             frame = self.frame(index)
         except Exception as error:  # whatever ASE makes of bytes that are not what they should be
             if "not an ULM" in str(error) or "not a trajectory" in str(error):
-                raise FileFormatError("it is no trajectory of ASE", where=str(self.path)) from error
+                raise self._no_trajectory() from error
             return False
         return bool(np.isfinite(frame.positions).all())
 
