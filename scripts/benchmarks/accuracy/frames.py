@@ -33,10 +33,14 @@ def read(path: Path, **options: Mapping[str, str]) -> Structures:
 
 
 def isolated_energies(path: Path) -> dict[str, float]:
-    """eV by symbol, of a file with a frame for each isolated atom."""
-    atoms = read(path)
-    energies = atoms.structure_labels["energy"].tolist()
-    return {SYMBOLS[number]: energy for number, energy in zip(atoms.species.tolist(), energies, strict=True)}
+    """eV by symbol, of a file with a frame for each isolated atom and its `energy` or `REF_energy`."""
+    from ase.io import read as read_atoms
+
+    energies = {}
+    for atoms in read_atoms(path, ":"):
+        given = atoms.info.get("REF_energy")
+        energies[atoms.get_chemical_symbols()[0]] = float(atoms.get_potential_energy() if given is None else given)
+    return energies
 
 
 def write(path: Path, structures: Structures) -> Path:

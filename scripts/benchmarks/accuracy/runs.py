@@ -88,8 +88,8 @@ def measured(
         found = {name: errors(test, predictions(model, test, stress=stress)) for name, test in tests.items()}
         return {**outcome(config.out), "errors": found}
 
-    place = config.out.parent / f"{config.out.name}.json"
-    return kept(place, {"config": config.model_dump(mode="json"), "tests": {k: len(v) for k, v in tests.items()}}, measure)
+    settings = {"config": config.model_dump(mode="json"), "tests": {name: len(test) for name, test in tests.items()}}
+    return kept(config.out.parent / f"{config.out.name}.json", settings, measure)
 
 
 def best(folder: Path) -> Path:
@@ -116,8 +116,16 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-def kept(path: Path, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def kept(
+    path: Path, settings: Mapping[str, Any], measure: Callable[[], dict[str, Any]], *, anew: bool = False
+) -> dict[str, Any]:
     """What was measured with these settings before, or is measured now and kept.
+
+    Args:
+        path: of the file that keeps it.
+        settings: plain data.
+        measure: gives plain data.
+        anew: measure again where the settings are others; else that is refused.
 
     Raises:
         ConfigError: it was measured with other settings.
@@ -127,12 +135,13 @@ def kept(path: Path, settings: Mapping[str, Any], measure: Callable[[], dict[str
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["settings"] == wanted:
             return found["result"]
-        differing = sorted(key for key in wanted if found["settings"].get(key) != wanted[key])
-        raise ConfigError(
-            f"it was measured with other settings ({', '.join(differing) or 'fewer'})",
-            where=str(path),
-            remedy="choose another --folder, or remove the file",
-        )
+        if not anew:
+            differing = sorted(key for key in wanted if found["settings"].get(key) != wanted[key])
+            raise ConfigError(
+                f"it was measured with other settings ({', '.join(differing) or 'fewer'})",
+                where=str(path),
+                remedy="choose another --folder, or remove the file",
+            )
     result = measure()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps({"settings": wanted, "result": result}, indent=1) + "\n")
