@@ -168,9 +168,10 @@ def refuse_coincident(graph: Graph, structures: Structures, numbers: Sequence[in
     index = int(structures.batch[receiver])
     start = int(structures.offsets[index])
     image = "a periodic image of " if graph.cell_shifts[edge].any() else ""
+    length = float(torch.linalg.vector_norm(graph.vectors[edge]))
     named = [f"{atom - start} ({SYMBOLS[int(structures.species[atom])]})" for atom in (receiver, sender)]
     raise StructureError(
-        f"atom {named[0]} and {image}atom {named[1]} are {float(graph.lengths[edge]):.1g} Å apart",
+        f"atom {named[0]} and {image}atom {named[1]} are {length:.1g} Å apart",
         where=None if numbers is None else f"structure {numbers[index]}",
         expected=f"at least {CLOSEST:g} Å",
         remedy="remove one of them, or check positions and cell",

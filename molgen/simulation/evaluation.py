@@ -191,9 +191,10 @@ def _refuse_not_finite(name: str, values: np.ndarray, structures: Structures, nu
     index, whose = row, ""
     if name in _PER_ATOM:
         index = int(structures.batch[row])
-        whose = f" of atom {row - int(structures.offsets[index])} ({SYMBOLS[int(structures.species[row])]})"
+        whose = f" on atom {row - int(structures.offsets[index])} ({SYMBOLS[int(structures.species[row])]})"
     raise StructureError(
-        f"the model's {name.replace('_', ' ')}{whose} is not finite: {np.array2string(values[row], threshold=9)}",
+        f"the model returned {name.replace('_', ' ')}{whose} of {np.array2string(values[row], threshold=9)}",
         where=None if numbers is None else f"structure {numbers[index]}",
+        expected="finite numbers",
         remedy="the structure is far from all that the model was trained on: check its positions, or relax it first",
     )

@@ -23,6 +23,9 @@ CUTOFF = 4.0  # Å
 # more of the network in the energy than a trained model would have of its first epoch
 SCALE = 2.0  # eV
 
+# eV, eV/Å, eV/Å³; the same sums over again round differently where tensors lie elsewhere in memory
+ROUNDING = 1e-9
+
 ENCODERS: dict[str, dict[str, Any]] = {
     "egnn": {"channels": 12, "layers": 2, "cutoff": CUTOFF},
     "gaunt": {"channels": 6, "layers": 1, "cutoff": CUTOFF},
@@ -83,6 +86,11 @@ def written(path: Path, *, certificate: dict | None = None, **options: Any) -> P
     document = made.document(path.stem, certificate=certificate)
     write_checkpoint(path, Checkpoint(document, made.module.state_dict()))
     return path
+
+
+def close(found: Any, expected: Any) -> bool:
+    """The same numbers, up to rounding in float64."""
+    return np.shape(found) == np.shape(expected) and np.allclose(found, expected, rtol=0, atol=ROUNDING)
 
 
 def poisoned(model: Potential, name: str = "") -> Potential:
