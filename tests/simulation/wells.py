@@ -1,12 +1,18 @@
-"""Calculators whose dynamics are known: a harmonic well, and one that breaks at a chosen call."""
+"""Energies that are known: a spring between every two atoms, as a calculator and in place of a potential's own."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+
+from molgen.models.potential import Potential
+from molgen.structures import Structures
 
 
 class Springs(Calculator):
@@ -40,3 +46,32 @@ class Springs(Calculator):
         if self.breaks_at is not None and self.calls >= self.breaks_at and self.how is not None:
             name, value = self.how
             self.results[name] = value if name == "energy" else self.results[name] * value
+
+
+def sprung(model: Potential, rest: Sequence[Atoms]) -> Potential:
+    """A copy of a potential whose energies are those of springs: stiff bonds, and soft pairs that are a little long.
+
+    Args:
+        model: gives everything but the energies.
+        rest: molecules, each of another composition.
+    """
+    lengths = {tuple(atoms.numbers): torch.tensor(atoms.get_all_distances()) for atoms in rest}
+
+    def energy(one: Structures) -> torch.Tensor:
+        i, j = torch.triu_indices(len(one.species), len(one.species), 1)
+        usual = lengths[tuple(one.species.tolist())][i, j]
+        bonded = usual < 1.6
+        found = torch.linalg.vector_norm(one.positions[i] - one.positions[j], dim=1)
+        stretched = found - torch.where(bonded, usual, 1.05 * usual)
+        return (torch.where(bonded, 20.0, 1.0) * stretched**2).sum()
+
+    def forward(structures: Structures, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
+        with torch.enable_grad():
+            positions = structures.positions.detach().requires_grad_(True)
+            energies = torch.stack([energy(one) for one in structures.replace(positions=positions).split()])
+            (slope,) = torch.autograd.grad(energies.sum(), positions)
+        return {"energy": energies.detach(), "forces": -slope}
+
+    made = copy.deepcopy(model)
+    made.forward = forward
+    return made
