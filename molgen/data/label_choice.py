@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -76,6 +77,9 @@ def unit_of(table: Table, quantity: str, units: Mapping[str, str]) -> tuple[str,
     """
     stated = _stated(table, quantity)
     if quantity in units:
+        if stated not in (None, units[quantity]):
+            what = f"the file says that its {quantity} is in {stated}, it is taken in {units[quantity]} as you say"
+            warnings.warn(f"{table.path}: {what}", UserWarning, stacklevel=2)
         return units[quantity], "given"
     if stated is not None:
         return stated, "stated"

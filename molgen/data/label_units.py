@@ -88,7 +88,7 @@ def _simplified(unit: str) -> str:
     text = text.replace("⋅", "·").replace("ų", "å3")
     parts = [_WORDS.get(part, part) for part in text.split("/")]
     # ASE and others write A for Å where a length is meant
-    parts = [parts[0]] + ["å" + part[1:] if part in ("a", "a3") else part for part in parts[1:]]
+    parts = ["å" + part[1:] if part in ("a", "a3") else part for part in parts]
     parts = [part.replace("angstrom", "å").replace("ang", "å") for part in parts]
     return "/".join(parts)
 

@@ -112,11 +112,39 @@ def test_large_structures_and_charges_widen_what_is_stored(place: Path) -> None:
     assert equal(all_of(Cache.open(place)), concatenate([chain, chain]))
 
 
-def test_labels_of_some_structures_only_are_left_out_with_a_warning(small: Structures, place: Path) -> None:
-    with pytest.warns(DroppedDataWarning, match="energy"):
-        document = write_cache([small, small.replace(structure_labels={})], place)
-    assert document.dropped_labels == ("energy",)
+def test_labels_of_some_structures_only_are_nan_for_the_others(small: Structures, place: Path) -> None:
+    bare = small.replace(structure_labels={})
+    forces = torch.randn(len(small.species), 3, dtype=torch.float64)
+    document = write_cache([bare, small.replace(atom_labels={"forces": forces}), bare], place)
+    assert document.dropped_labels == ()
+    assert document.format_version == 2
+    n, atoms = len(small), len(small.species)
+    read = all_of(Cache.open(place))
+    energy = read.structure_labels["energy"]
+    assert torch.equal(energy[n : 2 * n], small.structure_labels["energy"])
+    assert torch.isnan(energy).tolist() == [True] * n + [False] * n + [True] * n
+    assert torch.equal(read.atom_labels["forces"][atoms : 2 * atoms], forces)
+    assert int(torch.isnan(read.atom_labels["forces"]).sum()) == 2 * 3 * atoms
+
+
+def test_whole_numbers_of_some_structures_only_are_left_out_with_a_warning(small: Structures, place: Path) -> None:
+    numbered = small.replace(structure_labels={"gdb_index": torch.arange(len(small))})
+    with pytest.warns(DroppedDataWarning, match="left out: gdb_index"):
+        document = write_cache([numbered, small.replace(structure_labels={})], place)
+    assert document.dropped_labels == ("gdb_index",)
     assert all_of(Cache.open(place)).structure_labels == {}
+
+
+def test_isolated_atoms_and_the_sources_of_labels_are_kept_and_hashed(small: Structures, place: Path) -> None:
+    plain = write_cache([small], place)
+    assert plain.format_version == 1
+    assert "isolated_energies" not in plain.text()
+    facts = {"label_sources": {"energy": "'E' in eV"}, "isolated_energies": {1: -13.6, 6: -1030.5}}
+    written = write_cache([small], place, **facts)
+    assert Cache.open(place).document == written
+    assert written.isolated_energies == facts["isolated_energies"]
+    assert written.format_version == 2
+    assert written.fingerprint != plain.fingerprint
 
 
 def test_nothing_is_written_where_the_input_is_refused(small: Structures, tmp_path: Path) -> None:

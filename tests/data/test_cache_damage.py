@@ -83,7 +83,9 @@ def test_random_bytes_are_no_cache(data: bytes, place: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format_version", 2, "has format 2.*update molgen"),
+        ("format_version", 3, "has format 3.*update molgen"),
+        ("isolated_energies", {"1": -13.0}, "fingerprint"),
+        ("isolated_energies", {"0": -13.0}, "isolated_energies"),
         ("format_version", "one", "format_version"),
         ("n_structures", 54, "doesn't fit"),
         ("n_atoms", 543, "doesn't fit"),
