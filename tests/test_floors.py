@@ -32,6 +32,7 @@ FLOORS = [
     {"data"},
     {"models"},
     {"simulation"},
+    {"evaluation"},
     {"report"},
     {"generation"},
     {"certify"},

@@ -12,18 +12,21 @@ import typer
 
 from molgen import __version__
 from molgen.cli import data
+from molgen.cli.evaluate import evaluate
 from molgen.cli.generate import generate
 from molgen.cli.info import info
+from molgen.cli.md import md
 from molgen.cli.models import models
 from molgen.cli.options import ExitCode
 from molgen.cli.plugins import plugins
+from molgen.cli.relax import relax
 from molgen.cli.score import score
 from molgen.cli.train import train
 from molgen.errors import MolgenError
 
 __all__ = ["main", "run"]
 
-_COMMANDS: Final = (generate, score, train, info, models, plugins)
+_COMMANDS: Final = (generate, score, train, evaluate, relax, md, info, models, plugins)
 _GROUPS: Final = {"data": data.app}
 
 # typer carries its own copy of click or uses the installed one, by its version; the public exception leads to either.

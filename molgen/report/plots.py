@@ -9,7 +9,7 @@ from typing import Any
 
 from molgen.report.content import Estimate, Histogram
 
-__all__ = ["histogram", "interval"]
+__all__ = ["histogram", "interval", "tick_spacing"]
 
 WIDTH, HEIGHT = 320, 158  # of a histogram, in the units of its view box
 LEFT, RIGHT, TOP, BASE = 6, 6, 16, 140  # margins of its axes; BASE is the axis's height
@@ -81,7 +81,7 @@ def _axis(h: Histogram, keys: list, step: float) -> list[str]:
     if h.width is None:
         places = [(LEFT + (position + 0.5) * step, str(key)) for position, key in enumerate(keys)]
     else:
-        spacing = _spacing((keys[-1] - keys[0]) * h.width, h.width)
+        spacing = tick_spacing((keys[-1] - keys[0]) * h.width, h.width)
         first = math.ceil(keys[0] * h.width / spacing)
         values = [k * spacing for k in range(first, math.floor(keys[-1] * h.width / spacing) + 1)]
         digits = max(0, -math.floor(math.log10(spacing) + 1e-9))
@@ -91,7 +91,7 @@ def _axis(h: Histogram, keys: list, step: float) -> list[str]:
     return shapes
 
 
-def _spacing(span: float, finest: float) -> float:
+def tick_spacing(span: float, finest: float) -> float:
     """The roundest distance between ticks that gives at most seven of them."""
     scale = 10.0 ** math.floor(math.log10(max(span, finest) / 7))
     steps = [scale * factor for factor in (1, 2, 5, 10, 20)]
