@@ -19,7 +19,7 @@ from molgen.structures import Structures
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["iterate_xyz"]
+__all__ = ["iterate_frames", "iterate_xyz"]
 
 # a comment line of a plain xyz file may hold anything, also a stray "="; these keys mark the extended format
 _EXTENDED = re.compile(r"\b(properties|lattice|pbc|energy|charge|spin)\s*=", re.IGNORECASE)
@@ -33,10 +33,15 @@ def iterate_xyz(path: Path, chunk: int, keys: Mapping[str, str] | None = None) -
     Raises:
         FileFormatError: names frame and line of what is truncated, no number, or no element.
     """
-    return converted(_frames(path), path, chunk, lambda frames: from_frames(frames, keys or {}, path))
+    return converted(iterate_frames(path), path, chunk, lambda frames: from_frames(frames, keys or {}, path))
 
 
-def _frames(path: Path) -> Iterator[Record[Atoms]]:
+def iterate_frames(path: Path) -> Iterator[Record[Atoms]]:
+    """The frames as ASE has them, with whatever else an extended file says of them.
+
+    Raises:
+        FileFormatError: as `iterate_xyz`.
+    """
     extended_file = path.suffix.lower() == ".extxyz"
     for number, (line, comment, rows) in enumerate(_blocks(path)):
         where = f"structure {number}, line {line}"

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from molgen.conversion import to_ase
+from molgen.conversion import from_ase, to_ase
 from molgen.data import read
+from molgen.data.ase_database import iterate_rows
+from molgen.data.ase_trajectory import iterate_images
+from molgen.data.label_names import LABELS, VIRIAL, candidates
 from molgen.data.readers import format_of
+from molgen.data.records import Record, converted
+from molgen.data.xyz import iterate_frames
 from molgen.errors import DroppedDataWarning, FileFormatError, InputError
+from molgen.simulation.settings import RUN_PREFIX
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 __all__ = ["Inputs", "as_calculator", "as_inputs"]
+
+_FRAMES: Final = {"xyz": iterate_frames, "trajectory": iterate_images, "database": iterate_rows}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +85,26 @@ def _read(path: Path) -> Inputs:
             raise
         return Inputs(_read_by_ase(path, error), source=str(path))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*left out; name the labels", category=DroppedDataWarning)
+        # labels belong to the positions of the file, and are computed anew
+        warnings.simplefilter("ignore", DroppedDataWarning)
+        if kind in _FRAMES:
+            # as ASE has them, since constraints count here
+            frames = [record.content for record in _checked(_FRAMES[kind](path), path)]
+            return Inputs([_unlabelled(frame) for frame in frames], source=str(path))
         structures = read(path)
-    bonded = structures if kind == "sdf" or bool(structures.bonds_known.all()) else None
-    return Inputs(_plain(structures), bonded, str(path))
+    return Inputs(_plain(structures), structures if bool(structures.bonds_known.all()) else None, str(path))
+
+
+def _checked(records: Iterator[Record[Atoms]], path: Path) -> list[Record[Atoms]]:
+    """The frames of a file, once they are known to be structures.
+
+    Raises:
+        FileFormatError: names the frame that is none.
+    """
+    found = list(records)
+    for _ in converted(found, path, len(found) or 1, from_ase):
+        pass
+    return found
 
 
 def _read_by_ase(path: Path, unknown: FileFormatError) -> list[Atoms]:
@@ -95,6 +119,18 @@ def _read_by_ase(path: Path, unknown: FileFormatError) -> list[Atoms]:
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise FileFormatError(f"ASE can't read the file: {reason}", where=str(path)) from error
     return [_bare(frame) for frame in (frames if isinstance(frames, list) else [frames])]
+
+
+def _unlabelled(atoms: Atoms) -> Atoms:
+    """A frame of a file without what belongs to its positions, or to the run that it is of."""
+    bare = _bare(atoms)
+    labels = [name for name in (*LABELS, VIRIAL) if name != "charges"]
+    for name in {found for label in labels for found in candidates(label, bare.info)}:
+        del bare.info[name]
+    for name in {found for label in LABELS for found in candidates(label, bare.arrays)}:
+        del bare.arrays[name]
+    bare.info = {name: value for name, value in bare.info.items() if not name.startswith(RUN_PREFIX)}
+    return bare
 
 
 def _plain(structures: Structures) -> list[Atoms]:

@@ -99,6 +99,7 @@ def relax(
     with Interruption() as interruption:
         for number, atoms in enumerate(inputs.atoms):
             atoms.calc = calculator
+            atoms.arrays.pop("momenta", None)
             relaxer = _Relaxer(atoms, optimizer, cell, fmax, force_limit)
             try:
                 for step, force in relaxer.steps(steps):

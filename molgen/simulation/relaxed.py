@@ -118,8 +118,6 @@ class Relaxations(Sequence[Relaxation]):
             text = io.StringIO()
             self._write_sdf(text)
             write_atomically(path, text.getvalue())
-        elif kind == "extxyz":
-            write_atomically(path, "".join(extended_xyz(self._marked(each)) for each in self))
         else:
             _write_by_ase(path, kind, [self._marked(each) for each in self])
         return path
@@ -134,6 +132,7 @@ class Relaxations(Sequence[Relaxation]):
     def _marked(self, result: Relaxation) -> Atoms:
         atoms: Atoms = result.atoms.copy()
         atoms.calc = result.atoms.calc
+        atoms.info.pop("reason", None)  # of an earlier relaxation
         atoms.info |= {"converged": result.converged, "relaxation_steps": result.steps}
         if result.reason is not None:
             atoms.info["reason"] = result.reason

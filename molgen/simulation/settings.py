@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from molgen.errors import ConfigError, SimulationError, nearest
 
-__all__ = ["ENSEMBLES", "Settings", "parse_time"]
+__all__ = ["ENSEMBLES", "RUN_PREFIX", "Settings", "parse_time"]
 
 ENSEMBLES: Final = ("nve", "langevin")
 _VELOCITIES: Final = ("draw", "file")
-_PREFIX: Final = "md_"
+RUN_PREFIX: Final = "md_"  # of what frames say of their run
 _FEMTOSECONDS: Final = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
 
 
@@ -51,8 +51,8 @@ class Settings:
 
     def as_info(self, step: int) -> dict[str, Any]:
         """What a frame of this step says of its run."""
-        return {f"{_PREFIX}step": step, f"{_PREFIX}time_fs": step * self.timestep} | {
-            f"{_PREFIX}{name}": value for name, value in self._decisive().items()
+        return {f"{RUN_PREFIX}step": step, f"{RUN_PREFIX}time_fs": step * self.timestep} | {
+            f"{RUN_PREFIX}{name}": value for name, value in self._decisive().items()
         }
 
     def continues(self, info: Mapping[str, Any], where: str) -> int:
@@ -61,7 +61,7 @@ class Settings:
         Raises:
             SimulationError: the frame is of no run, or of one with other settings.
         """
-        step = info.get(f"{_PREFIX}step")
+        step = info.get(f"{RUN_PREFIX}step")
         if step is None:
             raise SimulationError(
                 "its last frame says nothing of a run",
@@ -70,7 +70,7 @@ class Settings:
                 remedy="start a new run from that frame",
             )
         for name, value in self._decisive().items():
-            before: Any = info.get(f"{_PREFIX}{name}")
+            before: Any = info.get(f"{RUN_PREFIX}{name}")
             same = math.isclose(before, value) if _are_numbers(before, value) else str(before) == str(value)
             if not same:
                 raise SimulationError(

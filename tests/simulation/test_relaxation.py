@@ -132,7 +132,7 @@ def test_if_the_model_refuses_all_its_first_refusal_is_the_error():
         relax([molecule("SO2"), molecule("SH2")], potential())
     with pytest.raises(StructureError, match="it is periodic, and the model takes molecules alone"):
         relax(silicon(), potential(encoder={"channels": 4, "layers": 1}))
-    with pytest.raises(StructureError, match="not finite"):
+    with pytest.raises(StructureError, match="finite"):
         relax(ethanol(), poisoned(potential()))
 
 
