@@ -13,10 +13,15 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
+import molgen
+from molgen.interfaces import Features, Head
 from molgen.models.checkpoint import Checkpoint, write_checkpoint
 from molgen.models.document import ElementRecord, PotentialRecord
 from molgen.models.potential import Potential
 from molgen.models.potential_assembly import AssembledPotential, assemble_potential
+from molgen.neighbors import Graph
+from molgen.nn import polynomial_envelope
+from molgen.structures import Structures
 
 CUTOFF = 4.0  # Å
 
@@ -25,6 +30,8 @@ SCALE = 2.0  # eV
 
 # eV, eV/Å, eV/Å³; the same sums over again round differently where tensors lie elsewhere in memory
 ROUNDING = 1e-9
+
+LJ_SIGMA, LJ_EPSILON = 2.1, 0.3  # Å, eV
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "egnn": {"channels": 12, "layers": 2, "cutoff": CUTOFF},
@@ -78,6 +85,38 @@ def potential(use: str = "egnn", heads: tuple[str, ...] = ("energy",), seed: int
     """A frozen potential in float64, the same for the same arguments."""
     flat = {name: tuple(v.items()) if isinstance(v, dict) else v for name, v in options.items()}
     return _kept(use, heads, seed, tuple(sorted(flat.items())))
+
+
+class Cohesive(Head):
+    """The energies of a registered head, and a Lennard-Jones potential that holds atoms together."""
+
+    provides = frozenset({"energies"})
+
+    def __init__(self, irreps: Any, edge_channels: int) -> None:
+        super().__init__()
+        self.read = molgen.build("head", "energy", irreps=irreps, config={})
+
+    def forward(self, features: Features, structures: Structures, graph: Graph) -> dict[str, torch.Tensor]:
+        sixth = (LJ_SIGMA / graph.lengths) ** 6  # [E]
+        pairs = 2 * LJ_EPSILON * (sixth**2 - sixth) * polynomial_envelope(graph.lengths, CUTOFF, 6)
+        energies = self.read(features, structures, graph)["energies"]
+        return {"energies": 0.02 * energies + energies.new_zeros(len(energies)).index_add(0, graph.receivers, pairs)}
+
+
+@lru_cache(maxsize=8)
+def cohesive(use: str = "egnn") -> Potential:
+    """A frozen potential in float64 in which molecules and crystals have minima."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = Potential(
+            lambda **inputs: molgen.build("encoder", use, config=ENCODERS[use], **inputs),
+            {"cohesive": Cohesive},
+            PotentialRecord(
+                elements={symbol: ElementRecord(isolated_energy=-10.0) for symbol in ("H", "C", "O", "Si")}
+            ),
+            12.0,
+        )
+    return made.double().eval().requires_grad_(False)
 
 
 def written(path: Path, *, certificate: dict | None = None, **options: Any) -> Path:
