@@ -1,4 +1,4 @@
-"""Files with labels of a known harmonic surface, as people have them."""
+"""Files with labels of a known surface, as people have them, and what is read of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.io import write
+
+from molgen.data.labelled import Labelled
 
 NUMBERS = [8, 1, 1]
 RESTS = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
@@ -48,3 +51,13 @@ def extxyz(folder: Path, atoms: list[Atoms], name: str = "data.xyz") -> Path:
     """Written by ASE as extended xyz."""
     write(folder / name, atoms, format="extxyz")
     return folder / name
+
+
+def energies(labelled: Labelled) -> torch.Tensor:
+    """[B] eV."""
+    return labelled.structures.structure_labels["energy"]
+
+
+def forces(labelled: Labelled) -> torch.Tensor:
+    """[N, 3] eV/Å."""
+    return labelled.structures.atom_labels["forces"]

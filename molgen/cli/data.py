@@ -82,6 +82,7 @@ def convert(
         raise OutputError("the cache exists already", where=str(out), remedy="give --overwrite, or another name")
     with warnings_told():
         keys, units, others = pairs("--key", key), pairs("--unit", unit), pairs("--label", label)
+        _check_options(keys or units, others or smiles)
         labelled = None if others or smiles else _labelled(source, keys, units)
         origin = Source(name=source.name, sha256=file_hash(source))
         if labelled is not None:
@@ -92,7 +93,7 @@ def convert(
                 out,
                 precision=(precision or CachePrecision.FLOAT64).value,
                 source=origin,
-                label_sources={key.label: f"{key.key!r} in {key.unit} ({key.origin})" for key in labelled.keys},
+                label_sources=labelled.sources,
                 isolated_energies=labelled.isolated_energies,
             )
         else:
@@ -120,13 +121,20 @@ def info(
     from molgen.data.summary import summarise
 
     with warnings_told():
-        summary = summarise(
-            path, keys=pairs("--key", key), units=pairs("--unit", unit), others=pairs("--label", label)
-        )
+        keys, units, others = pairs("--key", key), pairs("--unit", unit), pairs("--label", label)
+        _check_options(keys or units, others)
+        summary = summarise(path, keys=keys, units=units, others=others)
     if json is not None:
         write_json(json, asdict(summary))
     if json != STDOUT:
         typer.echo(_text(summary))
+
+
+def _check_options(of_labels: object, further: object) -> None:
+    from molgen.errors import ConfigError
+
+    if of_labels and further:
+        raise ConfigError("--key and --unit don't go with --label and --smiles", remedy="leave one kind out")
 
 
 def _labelled(source: Path, keys: dict[str, str], units: dict[str, str]) -> Labelled | None:
@@ -134,7 +142,7 @@ def _labelled(source: Path, keys: dict[str, str], units: dict[str, str]) -> Labe
     from molgen.data.labelled import read_frames
     from molgen.data.readers import format_of
 
-    if format_of(source) in ("sdf", "cache") and not keys and not units:
+    if format_of(source) == "sdf" and not keys and not units:
         return None
     labelled = read_frames(source, keys=keys, units=units)
     return labelled if labelled.keys else None

@@ -66,6 +66,13 @@ class Labelled:
         """All structures in one batch."""
         return self.dataset.structures(torch.arange(len(self.dataset)))
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """Key and unit of each label in the file that the data came from first, in words."""
+        if isinstance(self.dataset, Cache):
+            return dict(self.dataset.document.label_sources)
+        return {key.label: f"{key.key!r} in {key.unit} ({key.origin})" for key in self.keys}
+
     def __len__(self) -> int:
         return len(self.dataset)
 
@@ -225,7 +232,7 @@ def _of_cache(path: Path, keys: Mapping[str, str], units: Mapping[str, str]) -> 
     )
     for key in found:
         _warn_of_missing(key, [f"structure {index}" for index in lacking[key.label]], path)
-    notes = tuple(f"{label} was {source}" for label, source in sorted(cache.document.label_sources.items()))
+    notes = tuple(f"{label} was {source}" for label, source in cache.document.label_sources.items())
     names = tuple(name.partition(":")[2] for name in sorted(cache.document.labels))
     labelled = Labelled(cache, found, dict(cache.document.isolated_energies), notes, path, names)
     _warn_of_units(labelled)

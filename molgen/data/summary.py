@@ -132,7 +132,7 @@ def _add_document(summary: Summary, document: CacheDocument) -> None:
     summary.fingerprint, summary.dropped_labels = document.fingerprint, list(document.dropped_labels)
     summary.source = document.source.model_dump() if document.source else None
     summary.isolated_energies = _by_symbol(document.isolated_energies)
-    summary.notes = [f"{label} was {source}" for label, source in sorted(document.label_sources.items())]
+    summary.notes = [f"{label} was {source}" for label, source in document.label_sources.items()]
     for name, unit in document.labels.items():
         summary.labels[name].unit = unit
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import warnings
 from pathlib import Path
 
 import ase.io
@@ -12,26 +9,13 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.db import connect
-from ase.units import Bohr, Debye, GPa, Hartree, kcal, mol
-from labelled_files import extxyz, frames, isolated
-from strategies import equal
+from ase.units import Hartree
+from labelled_files import energies, extxyz, forces, frames, isolated
 
-from molgen.data.cache import Cache, write_cache
-from molgen.data.labelled import LabelKey, Labelled, read_labelled
+from molgen.data.labelled import LabelKey, read_labelled
 from molgen.errors import ConfigError, DroppedDataWarning, FileFormatError, InputError
 
 warnings_are_errors = pytest.mark.filterwarnings("error")
-
-
-def energies(labelled: Labelled) -> torch.Tensor:
-    return labelled.structures.structure_labels["energy"]
-
-
-def forces(labelled: Labelled) -> torch.Tensor:
-    return labelled.structures.atom_labels["forces"]
 
 
 @warnings_are_errors
@@ -76,55 +60,6 @@ def test_keys_are_found_and_told_with_their_units(tmp_path: Path) -> None:
 def test_the_names_in_use_are_known(energy: str, force: str, tmp_path: Path) -> None:
     labelled = read_labelled(extxyz(tmp_path, frames(energy=energy, forces=force)))
     assert [(key.label, key.key) for key in labelled.keys] == [("energy", energy), ("forces", force)]
-
-
-@warnings_are_errors
-def test_what_ase_holds_in_a_calculator_is_read_from_every_format(tmp_path: Path) -> None:
-    made = frames(6, energy="energy", forces="forces")
-    with_results = []
-    for atoms in made:
-        kept = Atoms(atoms.numbers, atoms.positions)
-        kept.calc = SinglePointCalculator(kept, energy=atoms.info["energy"], forces=atoms.arrays["forces"])
-        with_results.append(kept)
-    ase.io.write(tmp_path / "data.traj", with_results)
-    with connect(tmp_path / "data.db", use_lock_file=False) as database:
-        for atoms in with_results:
-            database.write(atoms)
-    ase.io.write(tmp_path / "data.extxyz", with_results, format="extxyz")
-    read = [read_labelled(tmp_path / name) for name in ("data.traj", "data.db", "data.extxyz")]
-    for labelled in read:
-        assert {key.label: key.key for key in labelled.keys} == {"energy": "energy", "forces": "forces"}
-        torch.testing.assert_close(energies(labelled), energies(read[0]), rtol=0, atol=1e-7)
-        torch.testing.assert_close(forces(labelled), forces(read[0]), rtol=0, atol=1e-7)
-
-
-@warnings_are_errors
-def test_compressed_files_are_read_as_what_they_hold(tmp_path: Path) -> None:
-    plain = extxyz(tmp_path, frames())
-    (tmp_path / "data.xyz.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    (tmp_path / "data.xyz.xz").write_bytes(lzma.compress(plain.read_bytes()))
-    expected = read_labelled(plain)
-    for name in ("data.xyz.gz", "data.xyz.xz"):
-        assert equal(read_labelled(tmp_path / name).structures, expected.structures)
-    np.savez(tmp_path / "a.npz", Z=[8, 1, 1], R=expected.structures.positions.reshape(-1, 3, 3), E=energies(expected))
-    (tmp_path / "a.npz.xz").write_bytes(lzma.compress((tmp_path / "a.npz").read_bytes()))
-    assert torch.equal(energies(read_labelled(tmp_path / "a.npz.xz")), energies(expected))
-
-
-def test_a_damaged_compressed_file_is_told(tmp_path: Path) -> None:
-    whole = lzma.compress(extxyz(tmp_path, frames(200)).read_bytes())
-    for name, data in (("cut.xyz.xz", whole[: len(whole) // 2]), ("not.xyz.gz", b"\x1f\x8bnothing")):
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(FileFormatError, match=rf"compressed file is damaged.*{name}"):
-            read_labelled(tmp_path / name)
-
-
-@pytest.mark.parametrize("suffix", [".db.xz", ".traj.gz"])
-def test_a_compressed_file_of_another_format_is_refused(suffix: str, tmp_path: Path) -> None:
-    data = lzma.compress(b"x") if suffix.endswith("xz") else gzip.compress(b"x")
-    (tmp_path / f"data{suffix}").write_bytes(data)
-    with pytest.raises(FileFormatError, match=r"only xyz and npz are read.*unpack it first"):
-        read_labelled(tmp_path / f"data{suffix}")
 
 
 def test_two_keys_that_say_the_same_are_noted_and_two_that_differ_are_refused(tmp_path: Path) -> None:
@@ -173,71 +108,6 @@ def test_the_users_key_is_read_and_a_wrong_one_is_answered_with_the_nearest(tmp_
         read_labelled(path, keys={"enrgy": "my_energy"})
     with pytest.raises(FileFormatError, match=r"no frame has an energy or forces.*the file has my_energy, my_forces"):
         read_labelled(path)
-
-
-def test_units_are_converted_and_told(tmp_path: Path) -> None:
-    made = frames(scale=1 / Hartree, force_scale=Bohr / Hartree)
-    for atoms in made:
-        atoms.info["dipole"] = np.array([0.0, 0.0, 1.85])
-    path = extxyz(tmp_path, made)
-    labelled = read_labelled(path, units={"energy": "hartree", "forces": "Ha/Bohr", "dipole": "debye"})
-    expected = read_labelled(extxyz(tmp_path, frames(), "expected.xyz"))
-    torch.testing.assert_close(energies(labelled), energies(expected), rtol=0, atol=1e-6)
-    torch.testing.assert_close(forces(labelled), forces(expected), rtol=0, atol=1e-6)
-    assert labelled.structures.structure_labels["dipole"][0, 2].item() == pytest.approx(1.85 * Debye)
-    assert "energy from 'REF_energy' in Ha (as given), all frames" in labelled.describe()
-    assert labelled.keys[1].unit == "Ha/Bohr"
-
-
-def test_forces_follow_the_energys_unit_unless_they_have_their_own(tmp_path: Path) -> None:
-    path = extxyz(tmp_path, frames(scale=mol / kcal, force_scale=mol / kcal))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        labelled = read_labelled(path, units={"energy": "kcal/mol"})
-    assert labelled.keys[1] == LabelKey("forces", "REF_forces", "kcal/mol/Å", 12, 12, "given")
-    torch.testing.assert_close(forces(labelled), forces(read_labelled(extxyz(tmp_path, frames()))), rtol=0, atol=1e-6)
-
-
-def test_lengths_in_bohr_become_angstroms(tmp_path: Path) -> None:
-    made = [bulk("Si") for _ in range(2)]
-    for atoms in made:
-        atoms.info["energy"] = 1.0
-    path = extxyz(tmp_path, made)
-    plain, scaled = read_labelled(path).structures, read_labelled(path, units={"length": "bohr"}).structures
-    torch.testing.assert_close(scaled.positions, plain.positions * Bohr)
-    torch.testing.assert_close(scaled.cell, plain.cell * Bohr)
-
-
-def test_units_that_are_not_known_are_refused_with_those_that_are(tmp_path: Path) -> None:
-    path = extxyz(tmp_path, frames())
-    with pytest.raises(ConfigError, match=r"'Ry' is no unit of energy.*eV, meV, Ha, kcal/mol, kJ/mol"):
-        read_labelled(path, units={"energy": "Ry"})
-    with pytest.raises(ConfigError, match=r"no unit of 'force' to set.*did you mean 'forces'"):
-        read_labelled(path, units={"force": "eV/Å"})
-
-
-def test_units_that_the_file_states_are_used_and_mixed_ones_are_refused(tmp_path: Path) -> None:
-    made = frames(scale=mol / kcal, force_scale=mol / kcal)
-    for atoms in made:
-        atoms.info["energy_unit"] = "kcal/mol"
-    labelled = read_labelled(extxyz(tmp_path, made))
-    assert [(key.unit, key.origin) for key in labelled.keys] == [("kcal/mol", "stated"), ("kcal/mol/Å", "stated")]
-    made[5].info["energy_unit"] = "eV"
-    message = r"energy is in kcal/mol in frame 0, line 1 and in eV here .*frame 5, line 26"
-    with pytest.raises(FileFormatError, match=message):
-        read_labelled(extxyz(tmp_path, made))
-    made[5].info["energy_unit"] = "Ry"
-    with pytest.raises(FileFormatError, match=r"'energy_unit' is 'Ry' .*frame 5.*a unit of energy: eV"):
-        read_labelled(extxyz(tmp_path, made))
-
-
-def test_the_users_unit_goes_before_the_files_and_the_contradiction_is_told(tmp_path: Path) -> None:
-    made = frames()
-    for atoms in made:
-        atoms.info["units"] = "kcal/mol, kcal/mol/Å"
-    with pytest.warns(UserWarning, match="the file says that its energy is in kcal/mol, it is taken in eV"):
-        labelled = read_labelled(extxyz(tmp_path, made), units={"energy": "eV", "forces": "eV/Å"})
-    assert [key.unit for key in labelled.keys] == ["eV", "eV/Å"]
 
 
 @pytest.mark.parametrize(
@@ -343,75 +213,6 @@ def test_a_charge_or_multiplicity_that_is_none_is_named(info: dict, message: str
         read_labelled(extxyz(tmp_path, made))
 
 
-def silicon(n: int = 3) -> list[Atoms]:
-    made = [bulk("Si", cubic=True) for _ in range(n)]
-    for index, atoms in enumerate(made):
-        atoms.info["energy"] = float(index)
-    return made
-
-
-def test_stresses_come_as_three_by_three_nine_or_six_numbers_in_their_unit(tmp_path: Path) -> None:
-    tensor = np.array([[1.0, 0.6, 0.5], [0.6, 2.0, 0.4], [0.5, 0.4, 3.0]])
-    voigt = np.array([1.0, 2.0, 3.0, 0.4, 0.5, 0.6])
-    for key, value in (
-        ("REF_stress", tensor),
-        ("REF_stress", tensor.ravel()),
-        ("stress", tensor),
-        ("dft_stress", voigt),
-    ):
-        made = silicon()
-        for atoms in made:
-            atoms.info[key] = value
-        labelled = read_labelled(extxyz(tmp_path, made), units={"stress": "GPa"})
-        found = labelled.structures.structure_labels["stress"]
-        torch.testing.assert_close(found, torch.tensor(tensor * GPa).expand(3, 3, 3))
-        assert labelled.keys[1].key == key
-    assert "dft_stress: six numbers are taken as xx, yy, zz, yz, xz, xy" in labelled.notes
-
-
-def test_a_stress_that_is_not_symmetric_is_refused(tmp_path: Path) -> None:
-    made = silicon()
-    for atoms in made:
-        atoms.info["REF_stress"] = np.arange(9.0)
-    with pytest.raises(FileFormatError, match=r"'REF_stress' is not symmetric .*frame 0"):
-        read_labelled(extxyz(tmp_path, made))
-
-
-def test_a_virial_becomes_a_stress_with_a_note(tmp_path: Path) -> None:
-    made = silicon()
-    for atoms in made:
-        atoms.info["REF_virial"] = np.eye(3) * 8.0
-    labelled = read_labelled(extxyz(tmp_path, made))
-    expected = -8.0 / made[0].get_volume()
-    assert labelled.structures.structure_labels["stress"][0, 0, 0].item() == pytest.approx(expected)
-    assert "stress = −REF_virial/volume" in labelled.notes
-    assert labelled.keys[1] == LabelKey("stress", "REF_virial", "eV", 3, 3)
-    literally = read_labelled(extxyz(tmp_path, made), keys={"stress": "REF_virial"})
-    assert literally.structures.structure_labels["stress"][0, 0, 0].item() == 8.0
-    assert any("'REF_virial' is read as a stress, as you say" in note for note in literally.notes)
-    named = read_labelled(extxyz(tmp_path, made), keys={"virial": "REF_virial"}, units={"virial": "Ha"})
-    assert named.structures.structure_labels["stress"][0, 0, 0].item() == pytest.approx(expected * Hartree)
-
-
-def test_frames_without_a_cell_have_no_stress_of_a_virial(tmp_path: Path) -> None:
-    made = [*silicon(2), Atoms("Si2", [[0, 0, 0], [0, 0, 2]], info={"energy": 1.0})]
-    for atoms in made:
-        atoms.info["virial"] = np.eye(3)
-    with pytest.warns(DroppedDataWarning, match=r"1 of 3 frames have no stress \('virial'\), the first: frame 2"):
-        labelled = read_labelled(extxyz(tmp_path, made))
-    assert torch.isnan(labelled.structures.structure_labels["stress"][2]).all()
-
-
-def test_a_name_with_numbers_of_another_shape_is_noted_and_not_read(tmp_path: Path) -> None:
-    made = frames()
-    for atoms in made:
-        atoms.info["mu"] = 1.85
-    labelled = read_labelled(extxyz(tmp_path, made))
-    assert "'mu' is not read: 1 number per frame, where dipole has 3 numbers per frame" in labelled.notes
-    with pytest.raises(FileFormatError, match=r"'mu' has 1 number per frame .*frame 0.*3 numbers per frame, as dipole"):
-        read_labelled(extxyz(tmp_path, made), keys={"dipole": "mu"})
-
-
 def test_empty_files_and_unknown_elements_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.xyz").write_text("")
     with pytest.raises(FileFormatError, match="the file is empty"):
@@ -423,86 +224,3 @@ def test_empty_files_and_unknown_elements_are_refused(tmp_path: Path) -> None:
     ase.io.write(tmp_path / "data.traj", [frames()[0], Atoms("X", [[0, 0, 0]])])
     with pytest.raises(FileFormatError, match=r"atomic number 0 is no element .*frame 1, atom 0\).*1 to 118"):
         read_labelled(tmp_path / "data.traj")
-
-
-def test_an_sdf_file_is_refused(sdf: Path) -> None:
-    with pytest.raises(FileFormatError, match="an SDF file has no forces"):
-        read_labelled(sdf)
-
-
-@warnings_are_errors
-def test_arrays_in_the_layout_of_rmd17_are_read(tmp_path: Path) -> None:
-    made = frames(scale=mol / kcal, force_scale=mol / kcal)
-    arrays = {
-        "nuclear_charges": made[0].numbers,
-        "coords": np.stack([atoms.positions for atoms in made]),
-        "energies": np.array([atoms.info["REF_energy"] for atoms in made]),
-        "forces": np.stack([atoms.arrays["REF_forces"] for atoms in made]),
-        "old_indices": np.arange(12),
-    }
-    np.savez(tmp_path / "rmd17.npz", **arrays)
-    labelled = read_labelled(tmp_path / "rmd17.npz", units={"energy": "kcal/mol"})
-    assert [(key.key, key.unit) for key in labelled.keys] == [("energies", "kcal/mol"), ("forces", "kcal/mol/Å")]
-    expected = read_labelled(extxyz(tmp_path, frames()))
-    torch.testing.assert_close(energies(labelled), energies(expected), rtol=0, atol=1e-6)
-    np.savez(tmp_path / "sgdml.npz", **arrays, e_unit=np.array("kcal/mol"), r_unit=np.array("Ang"))
-    stated = read_labelled(tmp_path / "sgdml.npz")
-    assert [key.origin for key in stated.keys] == ["stated", "stated"]
-    assert equal(stated.structures, labelled.structures)
-
-
-def test_arrays_with_flattened_positions_and_cells_are_periodic(tmp_path: Path) -> None:
-    positions = np.random.default_rng(0).normal(size=(4, 6))
-    arrays = {"Z": [8, 1], "pos": positions, "forces": -positions, "energy": np.arange(4.0)}
-    np.savez(tmp_path / "data.npz", **arrays, cell=np.tile(np.eye(3).ravel() * 9, (4, 1)))
-    structures = read_labelled(tmp_path / "data.npz").structures
-    assert structures.pbc.all()
-    assert torch.equal(structures.cell, 9 * torch.eye(3, dtype=torch.float64).expand(4, 3, 3))
-    assert torch.equal(structures.atom_labels["forces"], -structures.positions)
-
-
-def test_a_cache_gives_what_was_written_to_it(tmp_path: Path) -> None:
-    made = frames()
-    del made[2].arrays["REF_forces"]
-    with pytest.warns(DroppedDataWarning):
-        labelled = read_labelled(extxyz(tmp_path, [*isolated({"H": -13.6}), *made]))
-    path = tmp_path / "data.cache"
-    sources = {key.label: f"{key.key!r} in {key.unit}" for key in labelled.keys}
-    write_cache(
-        labelled.parts(chunk=5),
-        path,
-        precision="float64",
-        label_sources=sources,
-        isolated_energies=labelled.isolated_energies,
-    )
-    with pytest.warns(DroppedDataWarning, match=r"1 of 12 frames have no forces \('forces'\), the first: structure 2"):
-        back = read_labelled(path)
-    assert isinstance(back.dataset, Cache)
-    assert dict(back.isolated_energies) == {1: -13.6}
-    assert [(key.label, key.count, key.origin) for key in back.keys] == [
-        ("energy", 12, "stated"),
-        ("forces", 11, "stated"),
-    ]
-    assert "energy was 'REF_energy' in eV" in back.describe()
-    for one, other in ((back.structures, labelled.structures),):
-        assert torch.equal(one.positions, other.positions)
-        assert torch.equal(one.atom_labels["forces"].nan_to_num(7.0), other.atom_labels["forces"].nan_to_num(7.0))
-    with pytest.raises(InputError, match="labels of a cache keep their names and units"):
-        read_labelled(path, keys={"energy": "energy"})
-
-
-def test_a_cache_without_labels_is_refused(tmp_path: Path, cache: Cache) -> None:
-    write_cache([cache.structures([0, 1]).replace(structure_labels={})], tmp_path / "bare.cache")
-    with pytest.raises(FileFormatError, match="no frame has an energy or forces"):
-        read_labelled(tmp_path / "bare.cache")
-
-
-def test_some_of_the_frames_are_a_data_set_of_their_own(tmp_path: Path) -> None:
-    made = frames()
-    del made[2].arrays["REF_forces"]
-    with pytest.warns(DroppedDataWarning):
-        labelled = read_labelled(extxyz(tmp_path, made))
-    some = labelled.select([2, 5, 7])
-    assert [(key.count, key.n) for key in some.keys] == [(3, 3), (2, 3)]
-    assert torch.equal(energies(some), energies(labelled)[[2, 5, 7]])
-    assert some.dataset.fingerprint != labelled.dataset.fingerprint
