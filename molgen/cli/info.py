@@ -47,7 +47,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "", f"{path}: {part['use']} {part['distribution_version']}"
     if summary["molecules"] is not None:
         yield from _molecule_rows(summary["molecules"])
-    yield "process", _flat(summary["process"])
+    if summary["potential"] is not None:
+        yield from _potential_rows(summary["potential"])
+    if summary["process"]:
+        yield "process", _flat(summary["process"])
     yield "statistics", _flat(summary["statistics"])
     yield "units", _flat(summary["units"])
     yield "training", _flat(summary["training"]) or "not recorded"
@@ -55,10 +58,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "data", summary["data_fingerprint"] or "not recorded"
     yield "libraries", _flat(summary["library_versions"]) or "not recorded"
     yield "tensors", f"sha256 {summary['tensors_sha256']}"
-    yield "certificate", summary["certification"]
-    if summary["certified"]:
-        measured = {key: value for key, value in summary["certificate"].items() if key != "tensors_sha256"}
-        yield "", _flat(measured)
+    yield from _certificate_rows(summary)
 
 
 def _molecule_rows(molecules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -69,6 +69,30 @@ def _molecule_rows(molecules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("formal_charges", "bond_orders", "conditions"):
         if molecules[name]:
             yield name.replace("_", " "), ", ".join(map(str, molecules[name]))
+
+
+def _potential_rows(potential: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "elements", ", ".join(potential["elements"])
+    yield "energies", f"of isolated atoms {potential['isolated_energies']}"
+    if potential["forces_from"]:
+        yield "forces", f"from the head {potential['forces_from']}"
+    yield "conditions", ", ".join(potential["conditions"]) or "none: neutral singlets"
+
+
+def _certificate_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The measurements of a certificate that was made of these tensors, or why there is none."""
+    if not summary["certified"]:
+        yield "certificate", summary["certification"]
+        return
+    from molgen.certify import certificate_lines
+
+    certificate = summary["certificate"]
+    if "measurements" in certificate:
+        for number, line in enumerate(certificate_lines(certificate)):
+            yield "certificate" if number == 0 else "", line
+    else:
+        yield "certificate", summary["certification"]
+        yield "", _flat({key: value for key, value in certificate.items() if key != "tensors_sha256"})
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> str:

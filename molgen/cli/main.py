@@ -12,6 +12,7 @@ import typer
 
 from molgen import __version__
 from molgen.cli import data
+from molgen.cli.certify import certify
 from molgen.cli.evaluate import evaluate
 from molgen.cli.generate import generate
 from molgen.cli.info import info
@@ -26,7 +27,7 @@ from molgen.errors import MolgenError
 
 __all__ = ["main", "run"]
 
-_COMMANDS: Final = (generate, score, train, evaluate, relax, md, info, models, plugins)
+_COMMANDS: Final = (generate, score, train, evaluate, certify, relax, md, info, models, plugins)
 _GROUPS: Final = {"data": data.app}
 
 # typer carries its own copy of click or uses the installed one, by its version; the public exception leads to either.

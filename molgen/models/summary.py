@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from molgen.elements import SYMBOLS
+from molgen.elements import NUMBERS, SYMBOLS
 from molgen.models.checkpoint import Checkpoint, certification
 from molgen.models.document import Document, check_schema
 
@@ -31,6 +31,7 @@ def summarise(checkpoint: Checkpoint, id: str | None = None) -> dict[str, Any]:
         "dtype": document.dtype,
         "components": {role: record.model_dump(mode="json") for role, record in document.components.items()},
         "molecules": _molecules(document) if document.task == "generator" else None,
+        "potential": _potential(document),
         "process": document.process,
         "statistics": document.statistics.model_dump(),
         "units": document.units,
@@ -40,6 +41,7 @@ def summarise(checkpoint: Checkpoint, id: str | None = None) -> dict[str, Any]:
         "library_versions": document.library_versions,
         "certified": certified,
         "certification": status,
+        "verdict": document.certificate.get("verdict") if certified and document.certificate else None,
         "certificate": document.certificate,
         "tensors_sha256": document.tensors_sha256,
         "format_version": document.format_version,
@@ -61,4 +63,18 @@ def _molecules(document: Document) -> dict[str, Any]:
         "formal_charges": list(schema.formal_charges),
         "bond_orders": list(schema.bond_orders),
         "conditions": list(schema.conditions),
+    }
+
+
+def _potential(document: Document) -> dict[str, Any] | None:
+    """What a potential knows, and where its energies and forces come from."""
+    record = document.potential
+    if record is None:
+        return None
+    return {
+        "elements": sorted(record.elements, key=NUMBERS.__getitem__),
+        "isolated_energies": record.isolated_source,
+        "conditions": list(record.conditions),
+        "repulsion": record.repulsion,
+        "forces_from": record.forces_from,
     }

@@ -17,14 +17,12 @@ from molgen.elements import SYMBOLS
 from molgen.evaluation import Evaluation, LabelErrors, Measured
 from molgen.evaluation.table import shown_unit
 from molgen.report import tables
-from molgen.report.depiction import drawing
 from molgen.report.scatter import MOST_POINTS, Pairs, scatter
 
 __all__ = ["write_errors_report"]
 
 _HEADLINES = ("energy_per_atom", "forces", "stress", "dipole", "charges")
 _WORST = 12  # structures that are listed
-_LARGEST_DRAWN = 60  # atoms
 
 
 def write_errors_report(path: Path | str, evaluation: Evaluation) -> None:
@@ -83,7 +81,7 @@ def _pairs(evaluation: Evaluation) -> Iterator[Pairs]:
             energies = torch.stack((reference, predicted)) / structures.n_atoms
             # around the mean, since totals are large numbers of small differences
             middle = energies[0][torch.isfinite(energies).all(0)].mean()
-            yield _plot("energy per atom", "meV, from the mean", *(1e3 * (energies - middle)))
+            yield _plot("energy per atom", "meV from the mean", *(1e3 * (energies - middle)))
         elif name == "forces":
             for number in torch.unique(structures.species).tolist():
                 own = structures.species == number
@@ -147,15 +145,13 @@ def _worst(evaluation: Evaluation) -> str:
     rows = []
     for index in rank.argsort(descending=True)[:_WORST].tolist():
         own = structures.select([index])
-        drawn = drawing(own, None) if len(own.species) <= _LARGEST_DRAWN else ""
         shown = "–"
         if energy is not None and torch.isfinite(energy[index]):
             shown = f"{1e3 * float(energy[index] / structures.n_atoms[index]):+.2f}"
         cells = f"<td class=n>{shown}"
         if forces is not None:
             cells += f"<td class=n>{1e3 * float(rank[index]):.1f}" if rank[index] >= 0 else "<td class=n>–"
-        picture = f'<div class="drawing" style="width:140px">{drawn}</div>' if drawn else ""
-        rows.append(f"<tr><th>{int(evaluation.numbers[index])}{picture}<td>{own.formulas()[0]}{cells}")
+        rows.append(f"<tr><th>{int(evaluation.numbers[index])}<td>{own.formulas()[0]}{cells}")
     return f'<div class="scroll"><table><thead><tr>{head}<tbody>{"".join(rows)}</table></div>'
 
 

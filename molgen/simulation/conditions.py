@@ -42,9 +42,9 @@ def departures(model: Model, document: Document) -> list[str]:
         return []
     now = conditions_of(model)
     found = [
-        f"{name} is {now[name]}, certified was {certified[name]}"
+        f"{name} is {now[name]}, certified was {' or '.join(map(str, _several(certified[name])))}"
         for name in ("dtype", "device")
-        if name in certified and certified[name] != now[name]
+        if name in certified and now[name] not in _several(certified[name])
     ]
     methods, before = now["product_methods"], certified.get("product_methods")
     if isinstance(methods, Mapping) and isinstance(before, Mapping):
@@ -54,6 +54,11 @@ def departures(model: Model, document: Document) -> list[str]:
             if methods.get(name) != before.get(name)
         ]
     return found
+
+
+def _several(certified: object) -> list:
+    """What was certified: a certificate may have been measured in several dtypes."""
+    return certified if isinstance(certified, list) else [certified]
 
 
 def _product_methods(module: nn.Module) -> dict[str, str]:
