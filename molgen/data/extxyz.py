@@ -8,6 +8,7 @@ periodic in all directions unless `pbc="T T F"` says otherwise.
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def iterate_frames(file: TextIO, path: Path) -> Iterator[Frame]:
         where = f"frame {number}, line {line}"
         count = _count(head, path, where)
         comment = file.readline()
-        rows = list(islice(file, count))
+        rows = list(islice(file, min(count, sys.maxsize)))
         if not comment or len(rows) < count:
             found = f"the frame has {len(rows)} lines of atoms"
             raise wrong(found, path, where, f"{count}", "the file may be truncated")

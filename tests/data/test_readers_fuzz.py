@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 
 from molgen.conversion import to_ase
 from molgen.data.cache import write_cache
+from molgen.data.labelled import read_frames
 from molgen.data.readers import read
 from molgen.errors import MolgenError
 from molgen.structures import Structures
 
-SUFFIXES = ("sdf", "xyz", "extxyz", "db", "npz", "cache")
+SUFFIXES = ("sdf", "xyz", "extxyz", "db", "traj", "npz", "cache")
 EXAMPLES = settings(max_examples=40)  # of each format
 
 edits = st.lists(
@@ -52,6 +54,7 @@ def valid(small: Structures, sdf: Path, tmp_path_factory: pytest.TempPathFactory
     )
     (folder / "few.xyz").write_text(plain)
     ase.io.write(folder / "few.extxyz", frames)
+    ase.io.write(folder / "few.traj", frames)
     with connect(folder / "few.db") as database:
         for frame in frames:
             database.write(frame)
@@ -69,20 +72,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read_or_refuse(folder: Path, suffix: str, data: bytes) -> None:
     path = folder / f"fuzzed.{suffix}"
     path.write_bytes(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        structures, message = attempt(path)
-    if structures is None:
-        assert str(path) in message
-        assert len(message) < 2000
-    else:
-        structures.check()
-        assert len(structures) > 0
+    for reader in (read, read_with_labels):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            structures, message = attempt(reader, path)
+        if structures is None:
+            assert str(path) in message
+            assert len(message) < 2000
+        else:
+            structures.check()
+            assert len(structures) > 0
 
 
-def attempt(path: Path) -> tuple[Structures | None, str]:
+def read_with_labels(path: Path) -> Structures:
+    return read_frames(path).structures
+
+
+def attempt(reader: Callable[[Path], Structures], path: Path) -> tuple[Structures | None, str]:
     try:
-        return read(path), ""
+        return reader(path), ""
     except MolgenError as error:
         return None, str(error)
 
