@@ -36,11 +36,12 @@ class WeightsPrecision(StrEnum):
 
 
 class Optimizer(StrEnum):
-    """Optimisers of ASE."""
+    """Optimisers of ASE, and one for many structures at once."""
 
     BFGS = "bfgs"
     LBFGS = "lbfgs"
     FIRE = "fire"
+    BATCHED = "batched"
 
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A registered potential (`molgen models`), or its file.")]
@@ -58,7 +59,9 @@ def relax(
     fmax: Annotated[float, typer.Option("--fmax", metavar="EV/Å", help="Converged where no force is larger.")] = 0.01,
     steps: Annotated[int, typer.Option("--steps", help="Most steps of each structure.")] = 500,
     cell: Annotated[bool, typer.Option("--cell", help="Also relax the cells.")] = False,
-    optimizer: Annotated[Optimizer, typer.Option("--optimizer", help="Of ASE.")] = Optimizer.BFGS,
+    optimizer: Annotated[
+        Optimizer, typer.Option("--optimizer", help="Of ASE; or batched: many molecules at once.")
+    ] = Optimizer.BFGS,
     max_force: Annotated[
         float, typer.Option("--max-force", metavar="EV/Å", help="Give up where a force is larger.")
     ] = 1000.0,
@@ -72,9 +75,8 @@ def relax(
     keep_freed_memory()
     apply_threads(threads)
     from molgen.simulation.progress import relaxation_bar
-    from molgen.simulation.relaxation import RelaxationInterrupted
     from molgen.simulation.relaxation import relax as run
-    from molgen.simulation.relaxed import refuse_existing
+    from molgen.simulation.relaxed import RelaxationInterrupted, refuse_existing
 
     refuse_existing(out, overwrite=overwrite)
     try:
@@ -93,7 +95,7 @@ def relax(
             )
     except RelaxationInterrupted as stopped:
         _write(stopped.results, out, None, overwrite)
-        typer.echo(f"{len(stopped.results)} structures are in {out}, the last of them interrupted", err=True)
+        typer.echo(f"{len(stopped.results)} structures are in {out}", err=True)
         raise
     _write(results, out, json, overwrite)
     if results.n_converged < len(results):

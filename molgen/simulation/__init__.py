@@ -5,8 +5,8 @@ from molgen.simulation.calculator import Calculator
 from molgen.simulation.conditions import NotCertifiedWarning
 from molgen.simulation.dynamics import run_md
 from molgen.simulation.guard import Limits
-from molgen.simulation.relaxation import RelaxationInterrupted, relax
-from molgen.simulation.relaxed import Relaxation, Relaxations
+from molgen.simulation.relaxation import relax
+from molgen.simulation.relaxed import Relaxation, RelaxationInterrupted, Relaxations
 from molgen.simulation.run import Simulation, SimulationInterrupted
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,15 +12,14 @@ import torch
 from torch import Tensor
 
 from molgen.conversion import to_ase
-from molgen.errors import StructureError
+from molgen.errors import ConfigError, StructureError
 from molgen.models.committee import Committee
 from molgen.models.potential import Potential
 from molgen.simulation.admission import refuse_coincident, renamed
 from molgen.simulation.batched import plan
 from molgen.simulation.evaluation import OutOfMemoryError, evaluate
-from molgen.simulation.guard import closest_pair
+from molgen.simulation.guard import FORCE_LIMIT, collapsed
 from molgen.simulation.lbfgs import Descent
-from molgen.simulation.relaxation import COLLAPSED, FORCE_LIMIT, check_numbers
 from molgen.simulation.relaxed import displacement
 from molgen.simulation.serving import Given, dtype_named, serve
 from molgen.structures import Structures
@@ -27,7 +27,7 @@ from molgen.structures import Structures
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["RelaxedBatch", "relax_batch"]
+__all__ = ["RelaxedBatch", "check_numbers", "relax_batch"]
 
 _MOST_ATOMS: Final = 2048  # of a batch
 
@@ -82,15 +82,14 @@ def relax_batch(
         max_atoms: most atoms in a batch.
         device: where to compute; where the potential is, else "cpu", if left out.
         dtype: of the weights, "float32" or "float64"; as they are if left out.
-        on_step: told how many structures are done since the last call, parts of one included.
+        on_step: told how many structures are done since the last call.
 
     Returns:
         The structures and what became of each. One that the model refuses, that does not converge or that leaves reason
-        has its reason there; it is no error of the others.
+        has its reason there; it is no error of the others. Nor is one that does not fit into memory on its own.
 
     Raises:
         ConfigError: options that make no sense.
-        OutOfMemoryError: a single structure that does not fit into memory.
     """
     check_numbers(fmax=fmax, steps=steps, force_limit=force_limit)
     served = serve(model, device or getattr(model, "device", None) or "cpu", dtype_named(dtype)).module
@@ -105,15 +104,24 @@ def relax_batch(
         batch = waiting.pop(0)
         try:
             _relax_together(served, given.select(batch), batch, results, fmax, steps, force_limit)
-        except OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-            half = len(batch) // 2
-            waiting = [batch[:half], batch[half:], *waiting]
-        else:
-            if on_step is not None:
-                on_step(len(batch))
+        except OutOfMemoryError as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                waiting = [batch[:half], batch[half:], *waiting]
+                continue
+            results.reasons[batch[0]] = str(error)
+        if on_step is not None:
+            on_step(len(batch))
     return results.gathered(structures.positions.device)
+
+
+def check_numbers(*, fmax: float, steps: int, force_limit: float) -> None:
+    """Raise ConfigError for options of a relaxation that make no sense."""
+    for name, value in (("fmax", fmax), ("force_limit", force_limit)):
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{name} is {value}", expected="a positive number of eV/Å")
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}", expected="at least 1")
 
 
 class _Results:
@@ -155,10 +163,9 @@ class _Results:
         ).to(home)
         starts, ends = _bare(given), _bare(final)
         for index, atoms in enumerate(ends):
-            found = closest_pair(atoms, COLLAPSED) if self.converged[index] else None
-            if found is not None:
+            if self.converged[index] and (reason := collapsed(atoms)) is not None:
                 self.converged[index] = False
-                self.reasons[index] = f"collapsed: atoms {found[0]} and {found[1]} are {found[2]:.2g} Å apart"
+                self.reasons[index] = reason
         rmsd = [displacement(start, end) if len(start) else 0.0 for start, end in zip(starts, ends, strict=True)]
         return RelaxedBatch(
             structures=final,

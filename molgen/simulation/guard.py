@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from molgen.errors import ConfigError
+from molgen.neighbors import radius_graph
 from molgen.simulation.state import State
+from molgen.structures import Structures
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Guard", "Limits", "Violation", "closest_pair", "lone_atoms", "refuse_forces"]
+__all__ = ["FORCE_LIMIT", "Guard", "Limits", "Violation", "closest_pair", "collapsed", "lone_atoms", "refuse_forces"]
 
 # a molecule just made at random has several times its mean kinetic energy, and one that starts strained warms up
 _TEMPERATURE_FACTOR = 10.0
 _TEMPERATURE_MARGIN = 3000.0  # K
+
+# eV/Å; higher in relaxations, since atoms that start on top of each other are pushed apart in small steps
+FORCE_LIMIT: Final = 1000.0
+
+# Å; the shortest bond, that of H2, has 0.74: what a relaxation leaves below has fallen into a hole of the model
+_COLLAPSED: Final = 0.4
 
 # atoms whose distances are compared pair by pair; more than that go through a neighbour search
 _FEW_ATOMS = 300
@@ -111,6 +119,12 @@ def refuse_forces(atoms: Atoms, energy: float, forces: np.ndarray, limit: float)
     return None
 
 
+def collapsed(atoms: Atoms) -> str | None:
+    """Why a relaxed structure is no minimum, where two of its atoms are on top of each other."""
+    found = closest_pair(atoms, _COLLAPSED)
+    return None if found is None else f"collapsed: atoms {found[0]} and {found[1]} are {found[2]:.2g} Å apart"
+
+
 def closest_pair(atoms: Atoms, within: float) -> tuple[int, int, float] | None:
     """The closest two atoms and their distance in Å, periodic images counted; None if none are closer than `within`."""
     if len(atoms) <= _FEW_ATOMS and not atoms.pbc.any():
@@ -121,13 +135,12 @@ def closest_pair(atoms: Atoms, within: float) -> tuple[int, int, float] | None:
             return None
         i, j = divmod(int(squared.argmin()), len(atoms))
         return i, j, float(np.sqrt(squared[i, j]))
-    from ase.neighborlist import neighbor_list
-
-    senders, receivers, lengths = neighbor_list("ijd", atoms, within)
-    if not len(lengths):
+    periodic = {"cell": atoms.cell.array[None], "pbc": atoms.pbc[None]}
+    graph = radius_graph(Structures.build(atoms.positions, atoms.numbers, **periodic), within)
+    if not len(graph.lengths):
         return None
-    edge = int(lengths.argmin())
-    return int(senders[edge]), int(receivers[edge]), float(lengths[edge])
+    edge = int(graph.lengths.argmin())
+    return int(graph.receivers[edge]), int(graph.senders[edge]), float(graph.lengths[edge])
 
 
 def lone_atoms(atoms: Atoms, beyond: float = 3.5) -> set[int]:

@@ -1,9 +1,9 @@
-"""Relaxation through ASE's optimisers: structures one by one, their cells too where that is wanted."""
+"""Relaxation: structures one by one through ASE's optimisers, their cells too, or many molecules at once."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,31 +11,20 @@ import numpy as np
 
 from molgen.errors import ConfigError, InputError, MolgenError, StructureError, nearest
 from molgen.interruption import Interruption
-from molgen.simulation.guard import closest_pair, refuse_forces
+from molgen.simulation.batched_relaxation import check_numbers
+from molgen.simulation.guard import FORCE_LIMIT, collapsed, refuse_forces
 from molgen.simulation.inputs import Inputs, as_calculator, as_inputs
-from molgen.simulation.relaxed import Relaxation, Relaxations, displacement
+from molgen.simulation.relaxed import Relaxation, RelaxationInterrupted, Relaxations, displacement
 from molgen.simulation.state import energy_and_forces, told_as_ours
+from molgen.simulation.together import OnStep, relax_inputs
+from molgen.structures import Structures
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["COLLAPSED", "FORCE_LIMIT", "OPTIMIZERS", "RelaxationInterrupted", "relax"]
+__all__ = ["OPTIMIZERS", "relax"]
 
-OPTIMIZERS: Final = ("bfgs", "lbfgs", "fire")
-
-# eV/Å; higher than in dynamics, since atoms that start on top of each other are pushed apart in small steps
-FORCE_LIMIT: Final = 1000.0
-
-# Å; the shortest bond, that of H2, has 0.74: what ends below has fallen into a hole of the model
-COLLAPSED: Final = 0.4
-
-
-class RelaxationInterrupted(KeyboardInterrupt):
-    """A signal stopped a relaxation; `results` holds the structures up to the one that was being relaxed."""
-
-    def __init__(self, results: Relaxations) -> None:
-        self.results = results
-        super().__init__("interrupted")
+OPTIMIZERS: Final = ("bfgs", "lbfgs", "fire", "batched")
 
 
 def relax(
@@ -49,7 +38,7 @@ def relax(
     force_limit: float = FORCE_LIMIT,
     device: str = "cpu",
     dtype: str | None = None,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Relaxations:
     """Move atoms to the nearest minimum of the energy.
 
@@ -62,11 +51,13 @@ def relax(
         fmax: eV/Å; converged where no force is larger, nor with `cell` the generalised forces on the cell.
         steps: at most, for each structure.
         cell: also relax the cells, by ASE's `FrechetCellFilter`.
-        optimizer: "bfgs", "lbfgs" or "fire".
+        optimizer: ASE's "bfgs", "lbfgs" or "fire"; or "batched", all structures at once as `relax_batch` does it: the
+            fastest for many small ones; of potentials alone, without cells and constraints.
         force_limit: eV/Å, beyond which a relaxation is given up.
         device: for the model, as torch names it.
         dtype: "float32" or "float64"; the calculator's own choice if left out.
-        on_step: told of each step: which structure, which step, the largest force.
+        on_step: told of each step: which structure, which step, the largest force. Of batches it is told the last
+            structure that is done, its steps, and its largest force.
 
     Returns:
         What became of each structure, with `.table()` and `.write(path)`.
@@ -91,41 +82,39 @@ def relax(
         )
     check_numbers(fmax=fmax, steps=steps, force_limit=force_limit)
     inputs = as_inputs(structures)
-    calculator = as_calculator(model, device=device, dtype=dtype)
-    if cell:
-        _require_cells(inputs, calculator)
+    if optimizer == "batched":
+        if cell:
+            raise ConfigError("cells can't be relaxed in batches", remedy="choose another optimizer")
+        results = relax_inputs(
+            inputs, model, fmax=fmax, steps=steps, force_limit=force_limit, device=device, dtype=dtype, on_step=on_step
+        )
+    else:
+        calculator = as_calculator(model, device=device, dtype=dtype)
+        if cell:
+            _require_cells(inputs, calculator)
+        relaxers = [_Relaxer(atoms, calculator, optimizer, cell, fmax, force_limit) for atoms in inputs.atoms]
+        results = _one_by_one(relaxers, steps, inputs.bonded, on_step)
+    if all(result.refusal is not None for result in results):
+        raise results[0].refusal
+    return results
+
+
+def _one_by_one(
+    relaxers: Sequence[_Relaxer], steps: int, bonded: Structures | None, on_step: OnStep | None
+) -> Relaxations:
     results: list[Relaxation] = []
-    first_refusal: StructureError | None = None
     with Interruption() as interruption:
-        for number, atoms in enumerate(inputs.atoms):
-            atoms.calc = calculator
-            atoms.arrays.pop("momenta", None)
-            relaxer = _Relaxer(atoms, optimizer, cell, fmax, force_limit)
-            try:
-                for step, force in relaxer.steps(steps):
-                    if on_step is not None:
-                        on_step(number, step, force)
-                    if interruption.signalled:
-                        relaxer.reason = "interrupted"
-                        break
-            except StructureError as error:
-                first_refusal = first_refusal or error
-                relaxer.reason = str(error)
+        for number, relaxer in enumerate(relaxers):
+            for step, force in relaxer.steps(steps):
+                if on_step is not None:
+                    on_step(number, step, force)
+                if interruption.signalled:
+                    relaxer.reason = "interrupted"
+                    break
             results.append(relaxer.result())
             if interruption.signalled:
-                raise RelaxationInterrupted(Relaxations(results, inputs.bonded))
-    if first_refusal is not None and all(np.isnan(result.energy_before) for result in results):
-        raise first_refusal
-    return Relaxations(results, inputs.bonded)
-
-
-def check_numbers(*, fmax: float, steps: int, force_limit: float) -> None:
-    """Raise ConfigError for options of a relaxation that make no sense."""
-    for name, value, unit in (("fmax", fmax, "eV/Å"), ("force_limit", force_limit, "eV/Å")):
-        if not (np.isfinite(value) and value > 0):
-            raise ConfigError(f"{name} is {value}", expected=f"a positive number of {unit}")
-    if steps < 1:
-        raise ConfigError(f"steps is {steps}", expected="at least 1")
+                raise RelaxationInterrupted(Relaxations(results, bonded))
+    return Relaxations(results, bonded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +131,12 @@ class _Good:
 class _Relaxer:
     """One structure on its way; `atoms` change."""
 
-    def __init__(self, atoms: Atoms, optimizer: str, cell: bool, fmax: float, force_limit: float) -> None:
+    def __init__(
+        self, atoms: Atoms, calculator: Any, optimizer: str, cell: bool, fmax: float, force_limit: float
+    ) -> None:
         self.reason: str | None = None
-        self._atoms, self._start = atoms, atoms.copy()
+        self._refusal: StructureError | None = None
+        self._atoms, self._start, self._calculator = atoms, atoms.copy(), calculator
         self._name, self._cell, self._fmax, self._limit = optimizer, cell, fmax, force_limit
         self._good: _Good | None = None
         self._bad: Atoms | None = None
@@ -153,12 +145,12 @@ class _Relaxer:
         self._converged = False
 
     def steps(self, most: int) -> Iterator[tuple[int, float]]:
-        """Yield step and largest force after each evaluation, the first included.
-
-        Raises:
-            StructureError: the model refuses the structure as it was given.
-        """
-        self._look()
+        """Yield step and largest force after each evaluation, the first included."""
+        self._atoms.calc = self._calculator
+        try:
+            self._look()
+        except StructureError as refused:
+            self._refusal, self.reason = refused, str(refused)
         if self._good is None:
             return
         optimizer = self._optimizer()
@@ -168,9 +160,7 @@ class _Relaxer:
             yield self._done, self._good.largest
         if self.reason is None and not self._converged:
             self.reason = f"not converged after {most} steps"
-        found = closest_pair(self._atoms, COLLAPSED)
-        if self.reason is None and found is not None:
-            self.reason = f"collapsed: atoms {found[0]} and {found[1]} are {found[2]:.2g} Å apart"
+        self.reason = self.reason or collapsed(self._atoms)
 
     def result(self) -> Relaxation:
         """What has become of it so far."""
@@ -190,6 +180,7 @@ class _Relaxer:
             rmsd=displacement(self._start, atoms),
             converged=self._converged and self.reason is None,
             reason=self.reason,
+            refusal=self._refusal,
             bad=self._bad,
         )
 

@@ -13,14 +13,21 @@ import numpy as np
 import torch
 
 from molgen.atomic import atomic_path, write_atomically
-from molgen.errors import InputError, OutputError
+from molgen.errors import InputError, OutputError, StructureError
 from molgen.simulation.extended_xyz import extended_xyz
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Relaxation", "Relaxations", "displacement", "refuse_existing", "writable_format"]
+__all__ = [
+    "Relaxation",
+    "RelaxationInterrupted",
+    "Relaxations",
+    "displacement",
+    "refuse_existing",
+    "writable_format",
+]
 
 _HEADS: Final = ("structure", "formula", "steps", "E before eV", "E after eV", "max force", "RMSD Å", "")
 
@@ -37,6 +44,7 @@ class Relaxation:
     rmsd: float  # Å, after superposition where nothing is periodic
     converged: bool
     reason: str | None = None  # why it is not converged
+    refusal: StructureError | None = field(default=None, repr=False)  # where the model could not take it as given
     bad: Atoms | None = field(default=None, repr=False)  # the frame that left reason, where one did
 
     @property
@@ -163,6 +171,14 @@ class Relaxations(Sequence[Relaxation]):
                 if value is not None and key not in ("formula", "n_atoms"):
                     file.write(f">  <{key}>\n{str(value).lower() if isinstance(value, bool) else value}\n\n")
             file.write("$$$$\n")
+
+
+class RelaxationInterrupted(KeyboardInterrupt):
+    """A signal stopped a relaxation; `results` holds what became of some of the structures."""
+
+    def __init__(self, results: Relaxations) -> None:
+        self.results = results
+        super().__init__("interrupted")
 
 
 def displacement(before: Atoms, after: Atoms) -> float:

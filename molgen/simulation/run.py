@@ -75,20 +75,29 @@ class Run:
         self._constraints = list(atoms.constraints)
         self._notes: list[str] = []
         before = _frames_of(out) if restart else None
+        try:
+            self._begin(limits, log, before)
+        except BaseException:
+            if before is not None:
+                before.close()
+            raise
+
+    def _begin(self, limits: Limits, log: Path, before: Trajectory | None) -> None:
+        """Look at the start, and open the files only if all is well with it."""
+        atoms, settings = self._atoms, self._settings
         step = self._set_out() if before is None else self._go_on_from(before)
         self._state = look(atoms, step, fully=step % settings.interval == 0)
-        start = self._state if before is None else look(before.frame(0), 0, fully=False)
-        self._free = free_directions(
-            atoms, drift=settings.velocities == "file", rotation=settings.velocities == "file" or self._thermostatted
-        )
-        hottest = max(settings.temperature, self._temperature(start))
-        self._guard = Guard(limits, start, temperature=hottest, conserved=not self._thermostatted)
-        self._start = start
+        self._start = self._state if before is None else look(before.frame(0), 0, fully=False)
+        # noise turns what it can, and velocities of a file may be any
+        turns = settings.velocities == "file" or self._thermostatted
+        self._free = free_directions(atoms, drift=turns, rotation=turns)
+        hottest = max(settings.temperature, self._temperature(self._start))
+        self._guard = Guard(limits, self._start, temperature=hottest, conserved=not self._thermostatted)
         wrong = self._wrong(closely=True)
         if wrong is not None:
             raise SimulationError(wrong.what, where=f"step {step}, before any move", remedy=wrong.remedy)
         self._lone = lone_atoms(atoms)
-        self._trajectory: Trajectory = before or open_trajectory(out, restart=False, overwrite=True)
+        self._trajectory: Trajectory = before or open_trajectory(self._out, restart=False, overwrite=True)
         self._log = EnergyLog(log, None if before is None else step, settings.interval)
         self._written = step  # of the last frame in the file
         if before is None:

@@ -18,7 +18,7 @@ from molgen.simulation.energy_log import COLUMNS
 from molgen.structures import Structures
 
 # temperatures of finite runs: three standard errors at the seeds below
-SAMPLING = 0.06
+SAMPLING = 0.08
 
 
 def springs(stiffness: float = 5.0) -> tuple[Atoms, Springs]:
@@ -64,12 +64,12 @@ def test_velocity_verlet_conserves_the_energy_better_with_shorter_steps(tmp_path
 def test_langevin_dynamics_sample_the_energies_of_their_temperature(tmp_path):
     atoms, calculator = springs(stiffness=1.0)
     ended = run_md(
-        atoms, calculator, tmp_path / "nvt.traj", steps=5000, timestep=1.0, friction=0.1, interval=5, temperature=400
+        atoms, calculator, tmp_path / "nvt.traj", steps=3000, timestep=1.0, friction=0.1, interval=5, temperature=400
     )
     log = log_of(tmp_path / "nvt.traj")[100:]
     # 3N - 3 directions move, and 3N - 6 of them stretch springs, each with k_B T / 2
     assert log["temperature_K"].mean() == pytest.approx(400, rel=SAMPLING)
-    assert log["temperature_K"].std() == pytest.approx(400 * np.sqrt(2 / 24), rel=0.15)
+    assert log["temperature_K"].std() == pytest.approx(400 * np.sqrt(2 / 24), rel=0.2)
     assert log["potential_energy_eV"].mean() == pytest.approx(0.5 * units.kB * 400 * 21, rel=2 * SAMPLING)
     assert ended.drift is None
     frames = ase.io.read(tmp_path / "nvt.traj", "::200")

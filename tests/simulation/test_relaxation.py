@@ -18,9 +18,10 @@ from simulation.potentials import ethanol, poisoned, potential, silicon, written
 from simulation.wells import Springs
 
 from molgen.errors import ConfigError, FileFormatError, InputError, OutputError, StructureError
+from molgen.simulation import together
 from molgen.simulation.calculator import Calculator
-from molgen.simulation.relaxation import OPTIMIZERS, RelaxationInterrupted, relax
-from molgen.simulation.relaxed import displacement
+from molgen.simulation.relaxation import OPTIMIZERS, relax
+from molgen.simulation.relaxed import RelaxationInterrupted, displacement
 
 FMAX = 0.01  # eV/Å, the default
 
@@ -36,7 +37,13 @@ def stretched(seed: int = 0) -> tuple[Atoms, Springs]:
     return atoms, Springs(rest)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def fixed() -> Atoms:
+    atoms = ethanol()
+    atoms.set_constraint(FixAtoms([0]))
+    return atoms
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[:3])
 def test_every_optimizer_finds_the_rest_of_springs(optimizer):
     atoms, calculator = stretched()
     (found,) = relax(atoms, calculator, optimizer=optimizer)
@@ -189,6 +196,48 @@ def test_an_interrupt_keeps_what_was_finished(tmp_path):
     results = raised.value.results
     assert [each.reason for each in results] == [None, "interrupted"]
     assert results[1].energy_after < results[1].energy_before
+
+
+def test_batches_have_the_results_of_structures_one_by_one(tmp_path):
+    frames = [ethanol(), molecule("H2O"), molecule("SO2"), ethanol(seed=1)]
+    frames[0].info["name"] = "first"
+    found = relax(frames, potential(), optimizer="batched")
+    alone = relax(frames, potential())
+    assert [each.formula for each in found] == [each.formula for each in alone]
+    assert [each.converged for each in found] == [each.converged for each in alone]
+    assert found[0].atoms.info["name"] == "first"
+    assert found[0].energy_before == pytest.approx(alone[0].energy_before)
+    assert "S, an element" in found[2].reason or "the element S" in found[2].reason
+    again = relax([each.atoms for each in found if each.converged], Calculator(potential()), fmax=0.0101)
+    assert [each.steps for each in again] == [0, 0, 0]
+    for result in (found[0], found[3]):
+        assert result.atoms.get_potential_energy() == result.energy_after
+        assert np.linalg.norm(result.atoms.get_forces(), axis=1).max() == pytest.approx(result.max_force)
+    assert len(ase.io.read(found.write(tmp_path / "out.extxyz"), ":")) == 4
+
+
+@pytest.mark.parametrize(
+    ("structure", "model", "changed", "words"),
+    [
+        (ethanol(), EMT(), {}, "batches are relaxed by potentials"),
+        (silicon(), potential(), {"cell": True}, "cells can't be relaxed in batches"),
+        (fixed(), potential(), {}, r"constraints can't be kept in batches \(structures, structure 0\)"),
+    ],
+)
+def test_what_batches_can_not_do_is_told(structure, model, changed, words):
+    with pytest.raises(ConfigError, match=words):
+        relax(structure, model, optimizer="batched", **changed)
+
+
+def test_an_interrupt_keeps_the_batches_that_were_finished(monkeypatch):
+    monkeypatch.setitem(together._MOST_ATOMS, "cpu", 9)
+
+    def interrupt(structure: int, step: int, force: float) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(RelaxationInterrupted) as raised:
+        relax([molecule("H2O"), ethanol(), molecule("CH4")], potential(), optimizer="batched", on_step=interrupt)
+    assert [each.formula for each in raised.value.results] == ["C2H6O"]
 
 
 @pytest.mark.parametrize(

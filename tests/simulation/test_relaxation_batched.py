@@ -74,21 +74,13 @@ def test_what_is_returned_is_what_the_model_says_of_the_positions_returned():
     assert len(found) == 8
 
 
-@settings(max_examples=10)
-@given(
-    order=st.permutations(range(8)),
-    batch_size=st.sampled_from([1, 2, 3, None]),
-    max_atoms=st.sampled_from([9, 30, 999]),
-)
+@settings(max_examples=3)
+@given(order=st.permutations(range(5)), batch_size=st.sampled_from([2, None]), max_atoms=st.sampled_from([9, 30, 999]))
 def test_a_structure_comes_to_the_same_whatever_it_is_relaxed_beside(order, batch_size, max_atoms):
-    frames = molecules()
-    usual = relax_batch(from_ase(frames), potential(), fmax=0.05)
+    frames = molecules()[:5]
+    usual = relax_batch(from_ase(frames), potential(), fmax=0.1)
     mixed = relax_batch(
-        from_ase([frames[index] for index in order]),
-        potential(),
-        fmax=0.05,
-        batch_size=batch_size,
-        max_atoms=max_atoms,
+        from_ase([frames[index] for index in order]), potential(), fmax=0.1, batch_size=batch_size, max_atoms=max_atoms
     )
     assert mixed.steps.tolist() == [int(usual.steps[index]) for index in order]
     for place, index in enumerate(order):
@@ -138,10 +130,10 @@ def test_what_the_model_refuses_is_reported_and_the_others_are_relaxed():
 
 def test_crystals_are_relaxed_in_their_cells():
     frames = [silicon(), mixture(8, pbc=(True, True, False))]
-    found = relax_batch(from_ase(frames), potential(), fmax=0.005)
+    found = relax_batch(from_ase(frames), potential(), fmax=0.02)
     assert found.converged.all()
     assert (found.strain > 0).all()
-    again = relax(to_ase(found.structures), potential(), fmax=0.0051)
+    again = relax(to_ase(found.structures), potential(), fmax=0.0201)
     assert [each.steps for each in again] == [0, 0]
     assert torch.equal(found.structures.cell, from_ase(frames).cell)
 

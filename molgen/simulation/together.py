@@ -1,0 +1,103 @@
+"""ASE's atoms relaxed in batches, with the results of those that are relaxed one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from molgen.conversion import from_ase
+from molgen.errors import ConfigError, StructureError
+from molgen.interruption import Interruption
+from molgen.simulation.batched import plan
+from molgen.simulation.batched_relaxation import RelaxedBatch, relax_batch
+from molgen.simulation.calculator import Calculator
+from molgen.simulation.inputs import Inputs
+from molgen.simulation.relaxed import Relaxation, RelaxationInterrupted, Relaxations
+from molgen.simulation.serving import dtype_named, serve
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["OnStep", "relax_inputs"]
+
+OnStep = Callable[[int, int, float], None]
+
+# of a batch: what a signal waits for; a GPU is faster the more there are
+_MOST_ATOMS: Final = {"cpu": 1024, "cuda": 16384}
+
+
+def relax_inputs(
+    inputs: Inputs, model: Any, *, device: str, dtype: str | None, on_step: OnStep | None, **options: Any
+) -> Relaxations:
+    """Relax all structures, those of like size together.
+
+    Args:
+        inputs: structures without constraints.
+        model: a registered name, the path of a file, a potential, or the calculator of one.
+        device: for the model.
+        dtype: of its weights; float64 if left out, as for calculators.
+        on_step: told of each batch: its last structure, the steps and the largest force of that.
+        **options: of `relax_batch`.
+
+    Raises:
+        ConfigError: a calculator that is no potential's, constraints.
+        RelaxationInterrupted: SIGINT or SIGTERM, after the batch that was being relaxed.
+    """
+    if isinstance(model, Calculator):
+        potential = model.model
+    elif hasattr(model, "get_property"):
+        raise ConfigError(
+            "batches are relaxed by potentials, and a calculator was given", remedy="choose another optimizer"
+        )
+    else:
+        potential = serve(model, device, dtype_named(dtype or "float64")).module
+    for number, atoms in enumerate(inputs.atoms):
+        if atoms.constraints:
+            raise ConfigError(
+                "constraints can't be kept in batches",
+                where=f"{inputs.source}, structure {number}",
+                remedy="choose another optimizer, or remove them",
+            )
+    found: dict[int, Relaxation] = {}
+    most = _MOST_ATOMS.get(potential.device.type, _MOST_ATOMS["cpu"])
+    with Interruption() as interruption:
+        for batch in plan([len(atoms) for atoms in inputs.atoms], None, most):
+            relaxed = relax_batch(from_ase([inputs.atoms[index] for index in batch]), potential, **options)
+            found |= {index: _result(inputs.atoms[index], relaxed, place) for place, index in enumerate(batch)}
+            if on_step is not None:
+                on_step(batch[-1], found[batch[-1]].steps, found[batch[-1]].max_force)
+            if interruption.signalled and len(found) < len(inputs.atoms):
+                raise RelaxationInterrupted(_in_order(found, inputs))
+    return _in_order(found, inputs)
+
+
+def _in_order(found: dict[int, Relaxation], inputs: Inputs) -> Relaxations:
+    places = sorted(found)
+    bonded = None if inputs.bonded is None else inputs.bonded.select(places)
+    return Relaxations([found[place] for place in places], bonded)
+
+
+def _result(given: Atoms, relaxed: RelaxedBatch, place: int) -> Relaxation:
+    """What became of one of the structures, as the atoms that were given."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms: Atoms = given.copy()
+    atoms.arrays.pop("momenta", None)
+    before, after = float(relaxed.energy_before[place]), float(relaxed.energy_after[place])
+    reason, refused = relaxed.reasons[place], math.isnan(before)
+    if not refused:
+        one = relaxed.structures.select([place])
+        atoms.positions[:] = one.positions.numpy()
+        atoms.calc = SinglePointCalculator(atoms, energy=after, forces=one.atom_labels["forces"].numpy())
+    return Relaxation(
+        atoms=atoms,
+        steps=int(relaxed.steps[place]),
+        energy_before=before,
+        energy_after=after,
+        max_force=float(relaxed.max_force[place]),
+        rmsd=float(relaxed.rmsd[place]),
+        converged=bool(relaxed.converged[place]),
+        reason=reason,
+        refusal=StructureError(reason or "") if refused else None,
+    )
