@@ -43,13 +43,17 @@ HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 FOR_PLUGINS = {"errors", "elements", "random", "structures", "neighbors", "nn", "chemistry", "interfaces"}
 
 PUBLIC = [
+    "Calculator",
     "Structures",
     "__version__",
     "build",
+    "evaluate",
     "from_ase",
     "from_rdkit",
     "load",
     "plugins",
+    "relax",
+    "run_md",
     "score",
     "to_ase",
     "to_rdkit",

@@ -153,6 +153,9 @@ class TrainingConfig(_Section):
     loss: LossSection = Field(
         default_factory=lambda: LossSection.model_validate({}), description="potential: weights of its parts"
     )
+    certify: bool = Field(
+        True, description="potential: measure the finished model's forces, symmetry and drift, in about a minute"
+    )
     start_from: FineTuningSection | None = Field(None, description="potential: fine-tune a trained model")
     data: DataSection
     training: TrainingSection

@@ -12,8 +12,10 @@ import yaml
 from lightning_fabric import Fabric
 
 from molgen.atomic import write_atomically
-from molgen.errors import ConfigError, TrainingError
+from molgen.certify import certify
+from molgen.errors import ConfigError, MolgenError, TrainingError
 from molgen.interruption import Interruption
+from molgen.structures import Structures
 from molgen.training.batches import Feed
 from molgen.training.config import TrainingConfig, read_config
 from molgen.training.counters import Counters
@@ -39,6 +41,7 @@ _ENDS: dict[Outcome, str] = {
     "budget": "time is up; --resume goes on from here, saved",
     "signal": "interrupted; --resume goes on from here, saved",
 }
+_CERTIFIED = 5  # held-out structures that a certificate is measured on
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -87,7 +90,8 @@ def train(
     # what can't work is refused before the folder is touched
     check_optimizer(config.training)
     task = _TASKS[config.task](config, _silent)
-    task.split(task.dataset())
+    dataset = task.dataset()
+    _, held_out = task.split(dataset)
     prepare_folder(config.out, resume=resume, overwrite=overwrite)
     strategy = "ddp_spawn" if devices > 1 else "auto"
     section = config.training
@@ -99,7 +103,26 @@ def train(
         outcome: Outcome = fabric.launch(_run, *arguments)  # type: ignore[arg-type]
     if outcome == "signal":
         raise KeyboardInterrupt
-    return config.out / "last.safetensors"
+    path = config.out / "last.safetensors"
+    if outcome == "finished" and config.task == "potential" and config.certify:
+        _certify(path, dataset.structures(held_out[:_CERTIFIED]) if len(held_out) else None, progress)
+    return path
+
+
+def _certify(path: Path, structures: Structures | None, progress: bool) -> None:
+    """Measure the finished model; that it can't be measured takes nothing from the run."""
+    with ProgressDisplay(progress) as display:
+        try:
+            certificate = certify(
+                path, quick=True, structures=structures, note=lambda text: display.note(f"measuring {text}")
+            )
+            display.note(certificate.table())
+        except MolgenError as error:
+            display.note(f"not certified: {error}")
+
+
+def _measuring(display: ProgressDisplay) -> Callable[[str], None]:
+    return lambda what: display.note(f"measuring {what}")
 
 
 def _run(

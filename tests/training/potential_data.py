@@ -51,6 +51,7 @@ def config(folder: Path, file: Path, name: str = "run", **sections: Any) -> dict
         "encoder": ENCODER,
         "data": {"path": str(file), "validation": 4, "isolated_energies": ATOM_ENERGIES},
         "training": {"steps": 6, "batch_size": 4, "validate_every": 3, "log_every": 2, "warmup_steps": 2, "threads": 1},
+        "certify": False,
         "out": str(folder / name),
     }
     for key, value in sections.items():

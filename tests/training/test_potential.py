@@ -13,7 +13,7 @@ from training.potential_data import ATOM_ENERGIES, config, frames, written
 
 from molgen.cli.main import main
 from molgen.errors import ConfigError, FileFormatError, FittedEnergiesWarning
-from molgen.models.checkpoint import read_checkpoint, read_document
+from molgen.models.checkpoint import certification, read_checkpoint, read_document
 from molgen.models.loading import load_potential
 from molgen.training import train
 
@@ -38,6 +38,13 @@ def test_a_potential_learns_energies_and_forces(data, tmp_path):
     assert {s: e.isolated_energy for s, e in document.potential.elements.items()} == ATOM_ENERGIES
     assert document.potential.isolated_source == "given"
     assert document.training["options"]["steps"] == 150
+
+
+def test_a_finished_model_is_certified_and_says_so(data, tmp_path, capsys):
+    path = train(config(tmp_path, data, certify=True))
+    document = read_document(path)
+    assert certification(document) == (True, "certified")
+    assert "forces against differences" in capsys.readouterr().err
 
 
 def test_what_the_log_calls_errors_are_errors_of_the_model_that_is_written(data, tmp_path):
