@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from molgen.simulation import Calculator, relax, run_md
+import molgen
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("structure", help="sdf, xyz, extxyz, cif, POSCAR, or another format that ASE reads")
@@ -25,11 +25,11 @@ def main() -> None:
     """Relax, heat, plot."""
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    calculator = Calculator(arguments.model)
-    relaxed = relax(arguments.structure, calculator)
+    calculator = molgen.Calculator(arguments.model)
+    relaxed = molgen.relax(arguments.structure, calculator)
     print(relaxed.table())
 
-    simulation = run_md(
+    simulation = molgen.run_md(
         relaxed[0].atoms,
         calculator,
         arguments.out,

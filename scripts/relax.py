@@ -5,7 +5,7 @@ python scripts/relax.py molecules.sdf relaxed.extxyz --model organics
 
 import argparse
 
-from molgen.simulation import relax
+import molgen
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("structures", help="sdf, xyz, extxyz, cif, POSCAR, or another format that ASE reads")
@@ -16,6 +16,6 @@ parser.add_argument("--cell", action="store_true", help="relax the cells too")
 
 if __name__ == "__main__":
     arguments = parser.parse_args()
-    results = relax(arguments.structures, arguments.model, fmax=arguments.fmax, cell=arguments.cell)
+    results = molgen.relax(arguments.structures, arguments.model, fmax=arguments.fmax, cell=arguments.cell)
     print(results.table())
     print(results.write(arguments.out, overwrite=True))

@@ -63,7 +63,7 @@ def run_md(
         log: CSV of time, energies and temperature; `out` with the suffix .csv if left out.
         limits: what stops the run.
         device: for the model, as torch names it.
-        dtype: "float32" or "float64"; the calculator's own choice if left out.
+        dtype: "float32" or "float64", which it is if left out.
         progress: show speed, temperature and drift on stderr.
 
     Raises:

@@ -16,7 +16,8 @@ from molgen.data.label_names import LABELS, VIRIAL, candidates
 from molgen.data.readers import format_of
 from molgen.data.records import Record, converted
 from molgen.data.xyz import iterate_frames
-from molgen.errors import DroppedDataWarning, FileFormatError, InputError
+from molgen.errors import ConfigError, DroppedDataWarning, FileFormatError, InputError
+from molgen.simulation.calculator import Calculator
 from molgen.simulation.settings import RUN_PREFIX
 from molgen.structures import Structures
 
@@ -68,13 +69,18 @@ def as_calculator(model: Any, *, device: str = "cpu", dtype: str | None = None) 
     Args:
         model: a registered name, the path of a file, a potential, or any ASE calculator.
         device: as torch names it.
-        dtype: "float32", "float64", or None for the calculator's own choice.
-    """
-    if hasattr(model, "get_property"):
-        return model
-    from molgen.simulation.calculator import Calculator
+        dtype: "float32", "float64", or None for float64.
 
-    return Calculator(model, device=device) if dtype is None else Calculator(model, device=device, dtype=dtype)
+    Raises:
+        ConfigError: it gives no energy, or no forces.
+    """
+    made = model if hasattr(model, "get_property") else Calculator(model, device=device, dtype=dtype or "float64")
+    for needed in ("energy", "forces"):
+        if needed not in made.implemented_properties:
+            raise ConfigError(
+                f"the model gives no {needed}", expected="energy and forces", remedy="choose one with the head energy"
+            )
+    return made
 
 
 def _read(path: Path) -> Inputs:

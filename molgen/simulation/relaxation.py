@@ -55,7 +55,7 @@ def relax(
             fastest for many small ones; of potentials alone, without cells and constraints.
         force_limit: eV/Å, beyond which a relaxation is given up.
         device: for the model, as torch names it.
-        dtype: "float32" or "float64"; the calculator's own choice if left out.
+        dtype: "float32" or "float64", which it is if left out.
         on_step: told of each step: which structure, which step, the largest force. Of batches it is told the last
             structure that is done, its steps, and its largest force.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from molgen.atomic import write_atomically
 from molgen.errors import InputError, MolgenError, OutputError, SimulationError
 from molgen.interruption import Interruption
+from molgen.simulation.continuation import frames_to_continue, refuse_other_system
 from molgen.simulation.energy_log import EnergyLog, drift_of
 from molgen.simulation.extended_xyz import extended_xyz
 from molgen.simulation.guard import Guard, Limits, Violation, lone_atoms
@@ -74,7 +75,7 @@ class Run:
         self._atoms, self._settings, self._out = atoms, settings, out
         self._constraints = list(atoms.constraints)
         self._notes: list[str] = []
-        before = _frames_of(out) if restart else None
+        before = frames_to_continue(out) if restart else None
         try:
             self._begin(limits, log, before)
         except BaseException:
@@ -173,12 +174,7 @@ class Run:
         """The step of the last frame, whose positions and momenta are taken over as they are."""
         frame, atoms = before.frame(-1), self._atoms
         step = self._settings.continues(frame.info, str(before.path))
-        if frame.get_chemical_symbols() != atoms.get_chemical_symbols():
-            raise SimulationError(
-                f"its frames are of {frame.get_chemical_formula()}, the structure is {atoms.get_chemical_formula()}",
-                where=str(before.path),
-                expected="the same atoms in the same order",
-            )
+        refuse_other_system(frame, atoms, str(before.path))
         self._hold_center()
         atoms.positions[:] = frame.positions
         atoms.set_momenta(frame.get_momenta(), apply_constraint=False)
@@ -293,14 +289,3 @@ class Run:
             trajectory=self._out,
             log=self._log.path,
         )
-
-
-def _frames_of(path: Path) -> Trajectory | None:
-    """The trajectory to go on with; None where there is no frame."""
-    if not path.exists() or not path.stat().st_size:
-        return None
-    found = open_trajectory(path, restart=True, overwrite=False)
-    if len(found):
-        return found
-    found.close()
-    return None

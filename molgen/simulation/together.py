@@ -12,9 +12,8 @@ from molgen.interruption import Interruption
 from molgen.simulation.batched import plan
 from molgen.simulation.batched_relaxation import RelaxedBatch, relax_batch
 from molgen.simulation.calculator import Calculator
-from molgen.simulation.inputs import Inputs
+from molgen.simulation.inputs import Inputs, as_calculator
 from molgen.simulation.relaxed import Relaxation, RelaxationInterrupted, Relaxations
-from molgen.simulation.serving import dtype_named, serve
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,7 +35,7 @@ def relax_inputs(
         inputs: structures without constraints.
         model: a registered name, the path of a file, a potential, or the calculator of one.
         device: for the model.
-        dtype: of its weights; float64 if left out, as for calculators.
+        dtype: of its weights; float64 if left out.
         on_step: told of each batch: its last structure, the steps and the largest force of that.
         **options: of `relax_batch`.
 
@@ -44,14 +43,12 @@ def relax_inputs(
         ConfigError: a calculator that is no potential's, constraints.
         RelaxationInterrupted: SIGINT or SIGTERM, after the batch that was being relaxed.
     """
-    if isinstance(model, Calculator):
-        potential = model.model
-    elif hasattr(model, "get_property"):
+    calculator = as_calculator(model, device=device, dtype=dtype)
+    if not isinstance(calculator, Calculator):
         raise ConfigError(
             "batches are relaxed by potentials, and a calculator was given", remedy="choose another optimizer"
         )
-    else:
-        potential = serve(model, device, dtype_named(dtype or "float64")).module
+    potential = calculator.model
     for number, atoms in enumerate(inputs.atoms):
         if atoms.constraints:
             raise ConfigError(

@@ -121,7 +121,7 @@ def test_the_version_is_that_of_the_package(capsys):
 def test_help_lists_the_commands(capsys, words):
     assert main(words) == 0
     shown = capsys.readouterr().out
-    for name in ("generate", "score", "train", "info", "models", "plugins", "data"):
+    for name in ("generate", "score", "train", "relax", "md", "info", "models", "plugins", "data"):
         assert f" {name} " in shown
 
 

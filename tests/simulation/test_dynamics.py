@@ -190,6 +190,19 @@ def test_another_model_or_another_molecule_does_not_continue_a_run(tmp_path):
         run_md(methane, Springs(methane), out, steps=40, restart=True)
 
 
+def test_another_cell_or_charge_does_not_continue_a_run(tmp_path):
+    out = tmp_path / "run.extxyz"
+    run_md(silicon(), potential(), out, steps=1)
+    strained = silicon()
+    strained.set_cell(strained.cell.array * 1.01)
+    with pytest.raises(SimulationError, match="the structure's cell is not that of the frames"):
+        run_md(strained, potential(), out, steps=2, restart=True)
+    charged = silicon()
+    charged.info["charge"] = 1
+    with pytest.raises(SimulationError, match="the structure's charge is not that of the frames"):
+        run_md(charged, potential(conditions=("charge",)), out, steps=2, restart=True)
+
+
 def test_a_trajectory_of_another_program_is_not_continued(tmp_path):
     atoms, calculator = springs()
     ase.io.write(tmp_path / "other.traj", atoms)
@@ -251,6 +264,7 @@ def test_structures_and_files_are_taken_as_atoms_are(tmp_path):
         ({"structure": []}, InputError, "there are no structures"),
         ({"structure": Atoms()}, InputError, "it has no atoms"),
         ({"structure": molecule("SiH4"), "model": potential(symbols=("H", "C"))}, StructureError, "Si, an element"),
+        ({"model": potential(heads=("direct-forces",))}, ConfigError, "the model gives no energy"),
         (
             {"structure": bulk("Si"), "model": potential(encoder={"channels": 4, "layers": 1})},
             StructureError,

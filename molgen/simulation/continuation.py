@@ -1,0 +1,56 @@
+"""What a run of dynamics goes on from: the last frame of a trajectory, if it is of the same atoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from molgen.errors import SimulationError
+from molgen.simulation.trajectory import Trajectory, open_trajectory
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["frames_to_continue", "refuse_other_system"]
+
+
+def refuse_other_system(frame: Atoms, atoms: Atoms, where: str) -> None:
+    """Refuse to go on from a frame that is not of these atoms, wherever they are by now.
+
+    Raises:
+        SimulationError: other elements, another cell, other masses, another charge or spin.
+    """
+    if frame.get_chemical_symbols() != atoms.get_chemical_symbols():
+        raise SimulationError(
+            f"its frames are of {frame.get_chemical_formula()}, the structure is {atoms.get_chemical_formula()}",
+            where=where,
+            expected="the same atoms in the same order",
+        )
+    same = {
+        "cell": np.allclose(frame.cell.array, atoms.cell.array) and np.array_equal(frame.pbc, atoms.pbc),
+        "masses": np.allclose(frame.get_masses(), atoms.get_masses()),
+        "charge": frame.info.get("charge") == atoms.info.get("charge"),
+        "spin": frame.info.get("spin") == atoms.info.get("spin"),
+    }
+    for name, equal in same.items():
+        if not equal:
+            raise SimulationError(
+                f"the structure's {name} is not that of the frames", where=where, remedy="start from the same structure"
+            )
+
+
+def frames_to_continue(path: Path) -> Trajectory | None:
+    """The trajectory to go on with; None where there is no frame.
+
+    Raises:
+        FileFormatError: the file is no trajectory, or none of its frames can be read.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return None
+    found = open_trajectory(path, restart=True, overwrite=False)
+    if len(found):
+        return found
+    found.close()
+    return None
