@@ -77,8 +77,9 @@ def certify(
 
     Example::
 
-        certificate = molgen.certify("model.safetensors", data="held_out.extxyz")
-        print(certificate.table())
+        from molgen.certify import certify
+
+        print(certify("model.safetensors", data="held_out.extxyz").table())
     """
     started = time.perf_counter()
     checkpoint = model if isinstance(model, Checkpoint) else read_checkpoint(find_model(model).path)

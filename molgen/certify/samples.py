@@ -68,13 +68,14 @@ def chosen_samples(
     if given is not None:
         found = _given(given)
         source = str(given) if isinstance(given, str | Path) else "given structures"
-        samples = Samples(_plain(found.select(list(range(min(count, len(found)))))), source)
+        several = (found.n_atoms > 1).nonzero()[:, 0]  # a single atom has no forces
+        if not len(several):
+            raise InputError("there is no structure of two or more atoms", where=source)
+        samples = Samples(_plain(found.select(several[:count])), source)
     elif data is not None:
         samples = Samples(_plain(_varied(data, count)), source)
     else:
         samples = _built(model, count)
-    if int(samples.structures.n_atoms.min()) < 2:
-        raise InputError("a structure of a single atom has no forces", where=samples.source, expected="two atoms")
     model.check(samples.structures.to(model.device))
     if samples.structures.pbc.any() and not model.periodic:
         raise StructureError(
