@@ -30,6 +30,7 @@ _WORD = r"""[^\s="'{}\[\]\\]+"""
 _PAIR = re.compile(rf"""\s*(?:({_WORD})\s*=\s*(?:"([^"\\]*)"|({_WORD}))|{_WORD})(?=\s|$)""")
 _QUOTED = re.compile(r"""\\.|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\{[^}]*\}|\[[^\]]*\]""")
 _KEY = re.compile(rf"({_WORD})\s*=")
+_WIDTH = re.compile(r"[1-9][0-9]{0,3}")
 _TRUE, _FALSE = frozenset({"T", "True", "true", "TRUE", "1"}), frozenset({"F", "False", "false", "FALSE", "0"})
 _SPECIES = ("species", "symbols", "symbol", "element")
 _NUMBERS = ("Z", "numbers", "atomic_numbers")
@@ -98,7 +99,7 @@ def _frame(comment: str, rows: Sequence[str], path: Path, where: str, first_line
     if symbols is not None:
         species = _species(symbols, path, where, first_line)
     else:
-        species = _species([str(int(z)) for z in found.pop(layout.species)[:, 0]], path, where, first_line)
+        species = _species([f"{z:g}" for z in found.pop(layout.species)[:, 0]], path, where, first_line)
     # a column of one number per atom is no matrix
     arrays = {name: values if values.shape[1] > 1 else values[:, 0] for name, values in found.items()}
     return Frame(where, species, positions, cell, pbc, info, arrays)
@@ -177,9 +178,7 @@ class _Layout:
 def _layout(properties: str) -> _Layout:
     parts = properties.split(":")
     kinds = list(zip(parts[0::3], parts[1::3], parts[2::3], strict=False))
-    if len(parts) % 3 or not all(
-        kind in "RILS" and len(kind) == 1 and n.isdecimal() and len(n) < 5 for _, kind, n in kinds
-    ):
+    if len(parts) % 3 or not all(kind in tuple("RILS") and _WIDTH.fullmatch(n) for _, kind, n in kinds):
         raise ValueError(f"the columns {properties[:60]!r} make no sense")
     names = [name for name, _, _ in kinds]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
