@@ -16,6 +16,7 @@ import torch
 
 from molgen.chemistry.intervals import Metric, clustered_fraction, fraction
 from molgen.chemistry.molecules import Molecules
+from molgen.chemistry.strain import RELAXATION_METRICS
 from molgen.chemistry.table_molecules import TableMolecules
 from molgen.errors import InputError
 from molgen.structures import Structures
@@ -158,19 +159,26 @@ def score(
 
 
 def comparison_table(columns: Mapping[str, Metrics]) -> str:
-    """Text for people: a row per metric, a column per set; per cent, 95 % interval, and of how many."""
-    named = [metric for metric in METRICS if any(metric.name in column for column in columns.values())]
+    """Text for people: a row per metric, a column per set; per cent, 95 % interval, and of how many.
+
+    What is no fraction has its unit beside its name.
+    """
     rows = [["%", "bonds", *columns]]
-    rows += [[m.name, m.bonds, *(_cell(column.get(m.name)) for column in columns.values())] for m in named]
+    for name, bonds, unit in _ROWS:
+        if any(name in column for column in columns.values()):
+            label = name if unit == "%" else f"{name}, {unit}"
+            rows.append([label, bonds, *(_cell(column.get(name), unit) for column in columns.values())])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
 
 
-def _cell(metric: Metric | None) -> str:
+def _cell(metric: Metric | None, unit: str) -> str:
     if metric is None:
         return "–"
+    if unit != "%":
+        return f"{metric.value:.3f} ({metric.low:.3f}–{metric.high:.3f}) of {metric.n}"
     return f"{100 * metric.value:.2f} ({100 * metric.low:.2f}–{100 * metric.high:.2f}) of {metric.n}"
 
 
@@ -239,4 +247,10 @@ METRICS: Final[tuple[NamedMetric, ...]] = (
     NamedMetric("connected_validity", "valid molecules in one piece", _TABLE, _connected_validity, "sample"),
     NamedMetric("uniqueness", "different SMILES, of the valid molecules", _TABLE, _uniqueness, "same size"),
     NamedMetric("novelty", "SMILES that the reference does not have, of the different ones", _TABLE, _novelty, "none"),
+)
+
+# of the table for people: name, bonds, unit
+_ROWS: Final = (
+    *((metric.name, metric.bonds, "%") for metric in METRICS),
+    *((metric.name, "relaxed", metric.unit) for metric in RELAXATION_METRICS),
 )

@@ -42,6 +42,12 @@ def generate(
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the sampler; else its own number.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Most molecules drawn together.")] = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the way from noise.")] = False,
+    relax: Annotated[
+        str | None,
+        typer.Option(
+            "--relax", metavar="POTENTIAL", help="Also relax them with a potential (organics, or a path): strain."
+        ),
+    ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
     seed: Seed = 0,
     device: Device = "auto",
@@ -54,7 +60,6 @@ def generate(
     target: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
     guidance: _Later = None,
     guide: _Later = None,
-    relax: _Later = None,
 ) -> None:
     """Generate molecules: SDF, extended xyz, a table, scores and a page to look at."""
     keep_freed_memory()
@@ -62,7 +67,7 @@ def generate(
     from molgen.generation import GenerationInterrupted, load
     from molgen.generation.request import refuse_unsupported
 
-    refuse_unsupported(guidance=guidance, guide=guide, relax=relax)
+    refuse_unsupported(guidance=guidance, guide=guide)
     generator = load(model, device=choose_device(device), dtype=dtype.value)
     try:
         molecules = generator.generate(
@@ -79,10 +84,10 @@ def generate(
             overwrite=overwrite,
             trajectory=trajectory,
             report=report,
+            relax=relax,
         )
     except GenerationInterrupted as stopped:
-        done = 0 if stopped.molecules is None else len(stopped.molecules)
-        typer.echo(f"{done} of {n} molecules are finished{f' and in {out}' if done else ''}", err=True)
+        typer.echo(_left(stopped.molecules, n, out), err=True)
         raise
     if json is not None:
         write_json(json, _summary(molecules, out, report))
@@ -92,16 +97,29 @@ def generate(
         raise typer.Exit(ExitCode.FEWER)
 
 
+def _left(molecules: GeneratedMolecules | None, n: int, out: Path) -> str:
+    """What an interrupt left."""
+    if molecules is None:
+        return f"0 of {n} molecules are finished"
+    told = f"{len(molecules)} of {n} molecules are finished and in {out}"
+    relaxation = molecules.relaxation
+    return told if relaxation is None else f"{told}; {relaxation.n_converged} of them are relaxed"
+
+
 def _tell(molecules: GeneratedMolecules, out: Path, report: bool) -> None:
     typer.echo(molecules.metrics.table())
     missing = molecules.n_asked - molecules.n_results
     if missing:
         typer.echo(f"{missing} of {molecules.n_asked} molecules failed; molecules.csv says why", err=True)
+    relaxation = molecules.relaxation
+    if relaxation is not None and relaxation.n_converged < molecules.n_results:
+        left = molecules.n_results - relaxation.n_converged
+        typer.echo(f"{left} of {molecules.n_results} molecules were not relaxed; molecules.csv says why", err=True)
     typer.echo(out / "report.html" if report else out)
 
 
 def _summary(molecules: GeneratedMolecules, out: Path, report: bool) -> dict[str, Any]:
-    reference = molecules.reference
+    reference, relaxation = molecules.reference, molecules.relaxation
     return {
         "out": str(out),
         "report": str(out / "report.html") if report else None,
@@ -111,4 +129,5 @@ def _summary(molecules: GeneratedMolecules, out: Path, report: bool) -> dict[str
         "metrics": molecules.metrics.as_dict(),
         "reference_metrics": None if reference is None else reference.as_dict(),
         "timing": molecules.record["timing"],
+        "strain_eV": None if relaxation is None else [row["strain_eV"] for row in relaxation.rows],
     }

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from molgen.chemistry.metrics import METRICS, Metric, Metrics
 from molgen.chemistry.molecules import Molecules
 from molgen.chemistry.perception import Perceived, perceive
 from molgen.generation.marks import MarkedTable
+from molgen.generation.relaxed import RelaxedMolecules
 from molgen.interfaces import Schema
 from molgen.structures import Structures
 
@@ -46,6 +48,18 @@ class GeneratedMolecules(Molecules):
         self.record = record
         self.reference = reference
         self.reference_histograms = tuple(reference_histograms)
+        self.relaxation: RelaxedMolecules | None = None
+        """What a potential made of them, where that was asked for."""
+
+    @property
+    def relaxed(self) -> Structures | None:
+        """The relaxed structures, where relaxation was asked for; what could not be relaxed stands as it was drawn."""
+        return None if self.relaxation is None else self.relaxation.structures
+
+    @property
+    def strain(self) -> Tensor | None:
+        """[B] eV that relaxation set free, where it was asked for; NaN where it did not converge."""
+        return None if self.relaxation is None else self.relaxation.strain
 
     @property
     def n_asked(self) -> int:
@@ -73,11 +87,15 @@ class GeneratedMolecules(Molecules):
         """What the distance table and RDKit make of each structure: the metrics count this."""
         return MarkedTable(self.structures, self.failures)
 
-    @cached_property
+    @property
     def metrics(self) -> Metrics:
         """The metrics of these molecules, failed ones counted, beside those of the training data."""
+        return Metrics(self._measured | (self.relaxation.metrics if self.relaxation else {}), self.reference)
+
+    @cached_property
+    def _measured(self) -> dict[str, Metric]:
         measured = {metric.name: metric.measure(self.table, None) for metric in METRICS}
-        return Metrics({name: metric for name, metric in measured.items() if metric is not None}, self.reference)
+        return {name: metric for name, metric in measured.items() if metric is not None}
 
     @property
     def flags(self) -> list[dict[str, object]]:
@@ -104,7 +122,7 @@ class GeneratedMolecules(Molecules):
         return rows
 
     def write(self, folder: str | Path, *, overwrite: bool = False, report: bool = True) -> Path:
-        """Write SDF, extended xyz, CSV, metrics, the run's record and the report.
+        """Write SDF, extended xyz, CSV, metrics, the run's record, the report, and what was relaxed.
 
         Args:
             folder: made if it is not there; must be empty otherwise.

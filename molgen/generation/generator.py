@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from molgen.errors import RequestError
 from molgen.generation.generated import GeneratedMolecules, reference_histograms, reference_metrics
 from molgen.generation.plan import DEFAULT_BATCH_SIZE, EDGE_BUDGET, plan_batches
 from molgen.generation.precision import Precision, choose_precision
+from molgen.generation.relaxing import Relaxer
 from molgen.generation.request import AtomCounts, check_count, check_seed, draw_sizes, refuse_unsupported
 from molgen.generation.run import Outcome, Run
 from molgen.generation.run_folder import RunFolder
@@ -23,6 +24,11 @@ from molgen.models.checkpoint import read_checkpoint
 from molgen.models.document import Document, library_versions
 from molgen.models.restoration import Loaded, restore
 from molgen.models.zoo import find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from molgen.simulation.serving import Given
 
 __all__ = ["Generator", "load"]
 
@@ -102,6 +108,7 @@ class Generator:
         overwrite: bool = False,
         trajectory: bool = False,
         report: bool = True,
+        relax: Given | Sequence[Given] | None = None,
     ) -> GeneratedMolecules:
         """Draw `n` molecules. The same request gives the same molecules, to the bit on one type of device.
 
@@ -122,12 +129,16 @@ class Generator:
             overwrite: replace molgen's own files in `out`.
             trajectory: also write the way of every molecule from noise to `out`.
             report: also write `report.html` to `out`.
+            relax: a potential, by name ("organics"), path or itself. When all molecules are drawn, scored and written,
+                those that did not fail are relaxed with it, stable or not: `.relaxed` has the structures and `.strain`
+                the energies that this set free.
 
         Returns:
             The molecules in the order of their indices. What failed is marked, never dropped.
 
         Raises:
             RequestError: a request that can't be met, before the first step.
+            CheckpointError, PluginError, ConfigError: `relax` is no potential that can be used, before the first step.
             OutputError: `out` holds something already, or can't be written to.
             GenerationInterrupted: the user interrupts; it holds what was finished, which `out` then has too.
 
@@ -152,7 +163,10 @@ class Generator:
             "n_steps": steps,
         }
         plan = {"batch_size": batch_size, "edge_budget": EDGE_BUDGET, "batches": [batch.as_dict() for batch in batches]}
+        relaxer = None if relax is None else Relaxer(relax, self.device)
         record = self._record() | {"request": request, "plan": plan}
+        if relaxer is not None:
+            record["relaxation"] = relaxer.record
         folder = None if out is None else RunFolder(out, overwrite=overwrite)
         run = Run(
             chosen,
@@ -174,7 +188,10 @@ class Generator:
                 reference_histograms=reference_histograms(self.schema, self.document.training),
             )
 
-        return run.into(folder, record, gather, trajectory=trajectory, report=report, progress=progress)
+        molecules = run.into(folder, record, gather, trajectory=trajectory, report=report, progress=progress)
+        if relaxer is not None:
+            relaxer.into(folder, molecules, report=report, progress=progress)
+        return molecules
 
     def _record(self) -> dict[str, Any]:
         """What draws: the model, where, with which libraries."""

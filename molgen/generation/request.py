@@ -28,7 +28,6 @@ _LATER = {
     "targets": "property targets",
     "guidance": "guidance",
     "guide": "guidance by a potential",
-    "relax": "relaxation",
 }
 
 
@@ -62,7 +61,7 @@ def refuse_unsupported(**options: object) -> None:
     """Raise for every option of a request that this version can't meet yet.
 
     Args:
-        **options: `composition`, `scaffold`, `targets`, `guidance`, `guide`, `relax`; None is "not asked for".
+        **options: `composition`, `scaffold`, `targets`, `guidance`, `guide`; None is "not asked for".
 
     Raises:
         RequestError: names the option.

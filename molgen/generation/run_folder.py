@@ -24,6 +24,8 @@ FILES = (
     "molecules.sdf",
     "molecules.extxyz",
     "molecules.csv",
+    "relaxed.sdf",
+    "relaxed.extxyz",
     "metrics.json",
     "run.json",
     "trajectory.extxyz",
@@ -53,6 +55,7 @@ class RunFolder:
         except OSError as error:
             raise _output_error(self.path, error) from error
         self._staged: list[str] = []
+        self._results = False  # whether this run's results are in the folder already
         self._offsets: dict[int, tuple[int, int, int]] = {}  # molecule: trajectory part, start and end in bytes
 
     def _refuse_occupied(self, overwrite: bool) -> None:
@@ -127,6 +130,8 @@ class RunFolder:
     def finish(self, *, complete: bool) -> None:
         """Move what was written to its place, and take away what an earlier run left and this one did not replace.
 
+        Called again, it replaces and adds results of the same run.
+
         Args:
             complete: all molecules are there; if not, the finished batches stay.
 
@@ -138,8 +143,9 @@ class RunFolder:
                 (self.partial / name).replace(self.path / name)
             except OSError as error:
                 raise _output_error(self.path / name, error) from error
-        for name in set(FILES) - set(self._staged):
+        for name in () if self._results else set(FILES) - set(self._staged):
             self._remove(self.path / name)
+        self._staged, self._results = [], True
         if complete:
             self._clear_partial()
             with suppress(OSError):  # never made, or something of somebody else's is in there: not ours to remove

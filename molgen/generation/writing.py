@@ -6,13 +6,18 @@ import csv
 import json
 import time
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from molgen.generation.frames import frames
 from molgen.generation.generated import GeneratedMolecules
+from molgen.generation.relaxed import COLUMNS, RelaxedMolecules
+from molgen.generation.reporting import write_run_report
 from molgen.generation.run_folder import RunFolder
 
-__all__ = ["write_results"]
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+__all__ = ["write_relaxation", "write_results"]
 
 _COLUMNS = ("index", "smiles", "formula", "n_atoms", "stable", "valid", "connected", "bonds", "status", "reason")
 
@@ -30,26 +35,77 @@ def write_results(molecules: GeneratedMolecules, folder: RunFolder, *, report: b
     """
     started = time.perf_counter()
     rows = _rows(molecules)
-    metrics = molecules.metrics.to_json()
-    timing = molecules.record["timing"] | {"perception_seconds": round(time.perf_counter() - started, 3)}
+    molecules.metrics.to_json()
+    molecules.record["timing"].setdefault("perception_seconds", round(time.perf_counter() - started, 3))
     provenance = _provenance(molecules.record)
     with folder.writing("molecules.sdf") as file:
-        _write_sdf(file, molecules, rows, provenance)
+        _write_sdf(file, molecules.rdkit(), rows, provenance)
     with folder.writing("molecules.extxyz") as file:
-        marks = [{key: value for key, value in row.items() if key not in ("formula", "n_atoms")} for row in rows]
-        file.writelines(frames(molecules.structures, [provenance | mark for mark in marks]))
+        file.writelines(frames(molecules.structures, _marks(rows, provenance)))
+    folder.join_trajectories()
+    _write_measured(molecules, rows, folder, report)
+
+
+def write_relaxation(molecules: GeneratedMolecules, folder: RunFolder, *, report: bool) -> None:
+    """Write what became of the molecules of a run beside them: relaxed structures, and the tables anew.
+
+    Args:
+        molecules: those of :func:`write_results`, relaxed since.
+        folder: the same.
+        report: also write `report.html` anew.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    _write_measured(molecules, _rows(molecules), folder, report)
+
+
+def _write_measured(
+    molecules: GeneratedMolecules, rows: list[dict[str, object]], folder: RunFolder, report: bool
+) -> None:
+    """Write all that is not the molecules as they were drawn."""
+    relaxation = molecules.relaxation
+    if relaxation is not None:
+        rows = [row | more for row, more in zip(rows, relaxation.rows, strict=True)]
+        _write_relaxed(molecules, relaxation, folder)
     with folder.writing("molecules.csv") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, _COLUMNS if relaxation is None else _COLUMNS + COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
-    folder.write("metrics.json", metrics)
-    folder.join_trajectories()
+    folder.write("metrics.json", molecules.metrics.to_json())
     results = {"molecules": len(molecules), "results": molecules.n_results, "asked": molecules.n_asked}
-    run = molecules.record | {"timing": timing, "outcome": results}
-    folder.write("run.json", json.dumps(run, indent=2, allow_nan=False) + "\n")
+    folder.write("run.json", json.dumps(molecules.record | {"outcome": results}, indent=2, allow_nan=False) + "\n")
     folder.finish(complete=len(molecules) == molecules.n_asked)
     if report:
-        _write_report(molecules, folder, rows)
+        write_run_report(molecules, folder.path / "report.html", rows)
+
+
+def _write_relaxed(molecules: GeneratedMolecules, relaxation: RelaxedMolecules, folder: RunFolder) -> None:
+    """Write the molecules that the potential took; those that did not converge are marked."""
+    places = [place for place, moved in enumerate(relaxation.moved) if moved]
+    structures = relaxation.structures
+    described = zip(
+        molecules.indices,
+        relaxation.smiles,
+        structures.formulas(),
+        structures.n_atoms.tolist(),
+        structures.structure_labels["energy"].tolist(),
+        relaxation.rows,
+        relaxation.perceived,
+        strict=True,
+    )
+    rows = [
+        {"index": index, "smiles": smiles, "formula": formula, "n_atoms": n_atoms, "energy": energy, **more}
+        | {"bonds": found.source}
+        for index, smiles, formula, n_atoms, energy, more, found in described
+    ]
+    mols = relaxation.rdkit()
+    rows, mols = [rows[place] for place in places], [mols[place] for place in places]
+    provenance = _provenance(molecules.record) | _potential(molecules.record["relaxation"])
+    with folder.writing("relaxed.sdf") as file:
+        _write_sdf(file, mols, rows, provenance)
+    with folder.writing("relaxed.extxyz") as file:
+        file.writelines(frames(structures.select(places), _marks(rows, provenance)))
 
 
 def _rows(molecules: GeneratedMolecules) -> list[dict[str, object]]:
@@ -80,12 +136,26 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
+def _potential(record: Mapping[str, Any]) -> dict[str, object]:
+    """What every relaxed molecule says of its potential; nothing of one that has no file."""
+    models = record["models"]
+    return {
+        "potential": " ".join(model["name"] for model in models) or None,
+        "potential_sha256": " ".join(model["tensors_sha256"] for model in models) or None,
+    }
+
+
+def _marks(rows: list[dict[str, object]], provenance: dict[str, object]) -> list[dict[str, object]]:
+    """What the comment line of a frame says; the frame itself tells the rest."""
+    return [provenance | {k: v for k, v in row.items() if k not in ("formula", "n_atoms")} for row in rows]
+
+
 def _write_sdf(
-    file: IO[str], molecules: GeneratedMolecules, rows: list[dict[str, object]], provenance: dict[str, object]
+    file: IO[str], mols: list[Mol | None], rows: list[dict[str, object]], provenance: dict[str, object]
 ) -> None:
     from rdkit import Chem
 
-    for mol, row in zip(molecules.rdkit(), rows, strict=True):
+    for mol, row in zip(mols, rows, strict=True):
         if mol is None:
             continue
         named = Chem.Mol(mol)  # the caller's own stays without our title
@@ -100,48 +170,3 @@ def _write_sdf(
 
 def _plain(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value
-
-
-def _write_report(molecules: GeneratedMolecules, folder: RunFolder, rows: list[dict[str, object]]) -> None:
-    from molgen.report import Report, beside, distributions, write_report
-
-    bonded, record = molecules.bonded(), molecules.record
-    request, model = record["request"], record["model"]
-    results = bonded.select([place for place, row in enumerate(rows) if row["status"] != "failed"])
-    facts = {
-        "Model": model["name"],
-        "Hash": model["tensors_sha256"],
-        "Sampler": f"{request['sampler']}, {request['n_steps']} steps",
-        "Seed": str(request["seed"]),
-        "Date": record["started"],
-        "Device": f"{record['device']}, {record['dtype']}",
-        "Speed": f"{record['timing']['molecules_per_second']:.3g} molecules/s",
-        "Versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
-    }
-    report = Report(
-        title=f"{len(molecules)} molecules from {model['name']}",
-        structures=bonded,
-        smiles=molecules.smiles,
-        flags={name: [bool(row[name]) for row in rows] for name in ("stable", "valid", "connected")},
-        reasons=[None if row["reason"] is None else str(row["reason"]) for row in rows],
-        metrics=molecules.metrics,
-        reference=molecules.reference or {},
-        reference_name="training data",
-        histograms=beside(distributions(results), _reference_histograms(molecules)),
-        provenance=facts,
-    )
-    write_report(folder.path / "report.html", report)
-
-
-def _reference_histograms(molecules: GeneratedMolecules) -> list[Any]:
-    from molgen.report import Histogram
-
-    found: dict[str, Histogram] = {}
-    for stored in molecules.reference_histograms:
-        try:
-            histogram = Histogram.from_json(stored)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            # a model file's own notes, of no set form: a page without them is better than none
-            continue
-        found.setdefault(histogram.title, histogram)
-    return list(found.values())

@@ -98,11 +98,15 @@ class Report:
     histograms: Sequence[Histogram] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)  # model, seed, sampler, steps, date, hash …
     gallery: int = 100  # the page shows that many molecules, the first ones
+    relaxed: Structures | None = None  # [B], with their bonds, where the molecules were relaxed
+    relaxed_reasons: Sequence[str | None] = ()  # [B]; why a relaxation did not converge, None where it did
 
     def __post_init__(self) -> None:
         n = self.structures.n_structures
         lists: dict[str, Sequence] = {}
-        for name, default in (("indices", range(n)), ("smiles", (None,) * n), ("reasons", (None,) * n)):
+        nothing = (None,) * n
+        defaults = {"indices": range(n), "smiles": nothing, "reasons": nothing, "relaxed_reasons": nothing}
+        for name, default in defaults.items():
             if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, default)
             lists[name] = getattr(self, name)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 
 from molgen.elements import SYMBOLS
 from molgen.report.content import Histogram
 from molgen.structures import Structures
 
-__all__ = ["beside", "distributions"]
+__all__ = ["beside", "distributions", "spread"]
 
 BOND_BIN = 0.01  # Å; the C–C and C=C peaks of small molecules are about 0.2 Å apart
 MAX_PAIRS = 8  # panels of bond lengths
+BINS = 40  # of numbers whose size is not known beforehand, at most
 
 
 def distributions(structures: Structures) -> tuple[Histogram, ...]:
@@ -45,6 +49,28 @@ def beside(
         return max(sum((getattr(h, group) or {}).values()) / totals[group] for group in _GROUPS)
 
     return [h for h in joined if h.unit != "Å"] + sorted(bonds, key=share, reverse=True)[:MAX_PAIRS]
+
+
+def spread(title: str, values: Sequence[float], unit: str) -> list[Histogram]:
+    """The distribution of numbers of any size, as one histogram; none where no number is finite.
+
+    A few that are many times as large as the rest are left out, so that the rest can be seen; the title tells of them.
+
+    >>> [(h.title, h.width, dict(h.counts)) for h in spread("Strain", [0.5, 0.52, 0.7, math.nan], "eV")]
+    [('Strain', 0.02, {25: 1, 26: 1, 35: 1})]
+    """
+    finite = torch.tensor([value for value in values if math.isfinite(value)], dtype=torch.float64)
+    if not len(finite):
+        return []
+    limit = 3 * float(finite.abs().quantile(0.9))
+    shown = finite[finite.abs() <= limit]
+    span = float(shown.abs().max()) or 1.0
+    scale = 10.0 ** math.floor(math.log10(span / BINS))
+    width = next(scale * factor for factor in (1, 2, 5, 10) if span / (scale * factor) <= BINS)
+    beyond = len(finite) - len(shown)
+    if beyond:
+        title += f" ({beyond} above {limit:.2g} {unit} not shown)"
+    return [Histogram(title, dict(_tally((shown / width).round().long())), unit, width)]
 
 
 _GROUPS = ("counts", "reference")

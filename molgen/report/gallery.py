@@ -24,6 +24,7 @@ class Gallery:
         self.report = report
         shown = range(min(report.structures.n_structures, report.gallery))
         self.structures = report.structures.select(list(shown)).split()
+        self.relaxed = None if report.relaxed is None else report.relaxed.select(list(shown)).split()
         self.order = sorted(shown, key=lambda i: (report.reasons[i] is not None, -self._passed(i)))
 
     def _passed(self, index: int) -> int:
@@ -61,7 +62,9 @@ class Gallery:
     def data(self) -> str:
         """What the page's script needs to draw and describe the molecules, as JSON that is safe inside HTML."""
         molecules = {index: self._describe(index) for index in self.order}
-        document = {"order": self.order, "molecules": molecules, "flags": list(self.report.flags)}
+        document: dict[str, object] = {"order": self.order, "molecules": molecules, "flags": list(self.report.flags)}
+        if self.relaxed is not None:
+            document["relaxed"] = {index: _chemiscope(self.relaxed[index]) for index in self.order}
         return json.dumps(document, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
     def _describe(self, index: int) -> dict[str, object]:

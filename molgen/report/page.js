@@ -1,9 +1,10 @@
 "use strict";
 (async () => {
-  const { order, molecules, flags } = JSON.parse(document.getElementById("data").textContent);
+  const { order, molecules, flags, relaxed } = JSON.parse(document.getElementById("data").textContent);
   const find = (selector) => [...document.querySelectorAll(selector)];
   const panel = document.getElementById("viewer");
   const message = document.getElementById("message");
+  const relaxing = document.getElementById("relaxed");
   let current = order[0];
   let visualizer = null;
 
@@ -34,7 +35,8 @@
     const [chosen] = find(`.drawing[href="#molecule-${index}"]`);
     find(".drawing[aria-current]").forEach((drawing) => drawing.removeAttribute("aria-current"));
     chosen.setAttribute("aria-current", "true");
-    const position = order.indexOf(index);
+    // the relaxed structures stand behind those that were drawn
+    const position = order.indexOf(index) + (relaxing.getAttribute("aria-pressed") === "true" ? order.length : 0);
     if (visualizer) visualizer.select({ structure: position, environment: position, atom: 0 });
     else panel.replaceChildren(message, chosen.querySelector("svg").cloneNode(true));
   };
@@ -82,15 +84,21 @@
     // the panels for its table and its title are needed, and stay outside the page: ours say it in fewer words
     const hidden = { info: document.createElement("div"), meta: document.createElement("div") };
     const structures = order.map((index) => molecules[index].structure);
+    if (relaxed) structures.push(...order.map((index) => relaxed[index]));
     const dataset = { meta: { name: document.title }, structures, properties: {} };
     visualizer = await Chemiscope.StructureVisualizer.load({ structure: panel, ...hidden }, dataset);
     message.remove();
+    relaxing.hidden = !relaxed;
     tidy();
   };
 
   find("[data-step]").forEach((button) => button.addEventListener("click", () => step(Number(button.dataset.step))));
   find("[data-mark]").forEach((button) => button.addEventListener("click", () => narrow(button)));
   find("[data-setting]").forEach((button) => button.addEventListener("click", () => toggle(button)));
+  relaxing.addEventListener("click", () => {
+    relaxing.setAttribute("aria-pressed", String(relaxing.getAttribute("aria-pressed") !== "true"));
+    show(current);
+  });
   addEventListener("hashchange", follow);
   addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;

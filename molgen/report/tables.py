@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from molgen.chemistry.metrics import METRICS
+from molgen.chemistry.strain import RELAXATION_METRICS
 from molgen.report.content import Estimate, Report
 from molgen.report.plots import histogram, interval
 
 __all__ = ["failures", "headlines", "histograms", "metrics", "provenance"]
 
-# what a reader calls it; all of these are fractions, and shown per cent
+# what a reader calls it; these are fractions, and shown per cent
 FRACTIONS = {
     "d1_atom_stability": "Stable atoms, D1",
     "d1_molecule_stability": "Stable molecules, D1",
@@ -23,8 +24,17 @@ FRACTIONS = {
     "uniqueness": "Unique",
     "novelty": "Novel",
     "posebusters": "PoseBusters",
+    "relaxed": "Relaxed",
+    "kept_bonds": "Bonds kept in relaxation",
 }
-HEADLINES = ("d1_atom_stability", "d1_molecule_stability", "connected_validity", "uniqueness")
+# and these are not
+QUANTITIES = {
+    "strain": ("Strain, median", "eV"),
+    "strain_mean": ("Strain, mean", "eV"),
+    "relax_rmsd": ("RMSD to relaxed, median", "Å"),
+}
+SUMMARIES = {each.name: each.summary for each in METRICS} | {each.name: each.summary for each in RELAXATION_METRICS}
+HEADLINES = ("d1_atom_stability", "d1_molecule_stability", "connected_validity", "uniqueness", "strain")
 MAX_REASONS = 30  # told apart; rarer ones are counted together
 MAX_LISTED = 60  # molecules listed per reason
 
@@ -38,7 +48,7 @@ def headlines(report: Report) -> str:
         measured, reference = report.metrics[name], report.reference.get(name)
         beside = f"{escape(report.reference_name)} {_number(name, reference.value)}" if reference else "&nbsp;"
         tiles.append(
-            f'<div class="tile"><span>{FRACTIONS[name]}</span><strong>{_number(name, measured.value)}</strong>'
+            f'<div class="tile"><span>{_label(name)}</span><strong>{_number(name, measured.value)}</strong>'
             f"<small>{beside}</small></div>"
         )
     return "".join(tiles)
@@ -55,8 +65,7 @@ def metrics(report: Report) -> str:
 
 
 def _row(name: str, measured: Estimate, report: Report) -> str:
-    label = FRACTIONS.get(name, name.replace("_", " "))
-    meaning = next((metric.summary for metric in METRICS if metric.name == name), "")
+    meaning = SUMMARIES.get(name, "")
     reference = report.reference.get(name)
     ends = (
         "–"
@@ -68,7 +77,7 @@ def _row(name: str, measured: Estimate, report: Report) -> str:
         cells += f"<td class=n>{_number(name, reference.value) if reference else '–'}"
     cells += f"<td class=n>{ends}<td class=n>{_count(measured.n)}"
     plot = interval(measured, reference) if name in FRACTIONS else ""
-    return f"<tr><th>{escape(label)}<small>{escape(meaning)}</small>{cells}<td class=plot>{plot}"
+    return f"<tr><th>{escape(_label(name))}<small>{escape(meaning)}</small>{cells}<td class=plot>{plot}"
 
 
 def histograms(report: Report) -> str:
@@ -85,13 +94,19 @@ def histograms(report: Report) -> str:
 
 
 def failures(report: Report) -> str:
-    """Every reason with the molecules it struck, the most frequent first."""
+    """Every reason with the molecules it struck, the most frequent first; those of relaxation stand apart."""
+    text = _reasons(report.reasons, report) or '<p class="note">No molecule failed.</p>'
+    if report.relaxed is None:
+        return text
+    beside = _reasons(report.relaxed_reasons, report)
+    return f'{text}<p class="note">Not relaxed{":" if beside else ": none"}</p>{beside}'
+
+
+def _reasons(reasons: Sequence[str | None], report: Report) -> str:
     struck: dict[str, list[int]] = {}
-    for index, reason in enumerate(report.reasons):
+    for index, reason in enumerate(reasons):
         if reason is not None:
             struck.setdefault(reason, []).append(index)
-    if not struck:
-        return '<p class="note">No molecule failed.</p>'
     ranked = sorted(struck.items(), key=lambda item: -len(item[1]))
     if len(ranked) > MAX_REASONS:
         rest = sorted(index for _, indices in ranked[MAX_REASONS:] for index in indices)
@@ -116,12 +131,17 @@ def provenance(facts: Mapping[str, str]) -> str:
     return "".join(f"<div><dt>{escape(str(name))}<dd>{escape(str(value))}</div>" for name, value in facts.items())
 
 
+def _label(name: str) -> str:
+    return FRACTIONS.get(name) or QUANTITIES.get(name, (name.replace("_", " "), ""))[0]
+
+
 def _number(name: str, value: float, *, unit: bool = True) -> str:
     if math.isnan(value):
         return "–"
     if name in FRACTIONS:
         return f"{100 * value:.1f}" + (" %" if unit else "")
-    return f"{value:.4g}"
+    symbol = QUANTITIES.get(name, ("", ""))[1]
+    return f"{value:.4g}" + (f" {symbol}" if unit and symbol else "")
 
 
 def _count(n: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from simulation.potentials import written
 
 from molgen.cli.main import main
 from molgen.interfaces import Schema
@@ -115,7 +116,8 @@ def test_the_script_ends_with_the_place_of_its_report(model, tmp_path, capsys, m
         (["--target", "gap=3"], "property targets is not supported"),
         (["--guidance", "2.0"], "guidance is not supported"),
         (["--guide", "organics"], "guidance by a potential is not supported"),
-        (["--relax", "organics"], "relaxation is not supported"),
+        (["--relax", "organcis"], "unknown model 'organcis'"),
+        (["--relax", "nothing.safetensors"], "nothing.safetensors"),
     ],
 )
 def test_what_can_not_be_met_is_told_in_one_line_and_leaves_nothing(model, tmp_path, capsys, options, words):
@@ -176,6 +178,50 @@ def test_an_interrupt_writes_what_is_finished_and_ends_with_130(model, tmp_path,
     assert run(model, tmp_path / "out", "--batch-size", "2") == 130
     assert "4 of 6 molecules are finished and in" in capsys.readouterr().err
     assert (tmp_path / "out" / "molecules.csv").read_text().count("\n") == 5
+
+
+@pytest.fixture(scope="module")
+def potential(tmp_path_factory) -> Path:
+    pytest.importorskip("molgen_force_field", reason="the plugin molgen-force-field is not installed")
+    return written(tmp_path_factory.mktemp("potential") / "pot.safetensors", symbols=("H", "C", "N", "O"))
+
+
+def test_relaxed_molecules_and_their_strain_are_told_and_written(model, potential, tmp_path, capsys):
+    assert run(model, tmp_path / "out", "--relax", str(potential), "--json", str(tmp_path / "summary.json")) == 0
+    printed = capsys.readouterr().out
+    assert "strain, eV" in printed
+    assert "relaxed" in printed
+    assert {"relaxed.sdf", "relaxed.extxyz"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert len(summary["strain_eV"]) == 6
+    assert summary["metrics"] == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(summary["metrics"]) >= {"strain", "strain_mean", "relaxed"}
+
+
+def test_a_generator_can_not_relax(model, tmp_path, capsys):
+    assert run(model, tmp_path / "out", "--relax", str(model)) == 2
+    told = capsys.readouterr().err
+    assert "the model is a generator" in told
+    assert "expected a potential" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_molecules_that_were_not_relaxed_are_told(model, tmp_path, capsys):
+    carbon = written(tmp_path / "carbon.safetensors", symbols=("C",))
+    assert run(model, tmp_path / "out", "--relax", str(carbon)) == 0
+    assert "of 6 molecules were not relaxed; molecules.csv says why" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_relaxing_leaves_all_that_was_drawn(model, potential, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("molgen.simulation.batched_relaxation.relax_batch", interrupted)
+    assert run(model, tmp_path / "out", "--relax", str(potential)) == 130
+    assert "6 of 6 molecules are finished and in" in capsys.readouterr().err
+    table = (tmp_path / "out" / "molecules.csv").read_text()
+    assert table.count("interrupted before it was relaxed") == 6
 
 
 @pytest.mark.parametrize(

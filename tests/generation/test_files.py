@@ -174,7 +174,7 @@ def test_an_interrupt_writes_the_finished_batches_and_keeps_them_for_later(gener
     drawer.interrupt_at = 2
     with pytest.raises(GenerationInterrupted):
         generator.generate(12, batch_size=4, out=out, trajectory=True)
-    assert names(out) == set(FILES) | {".partial"}
+    assert names(out) == {name for name in FILES if not name.startswith("relaxed")} | {".partial"}
     assert len(rows(out)) == 8
     outcome = json.loads((out / "run.json").read_text())["outcome"]
     assert outcome == {"molecules": 8, "results": 8, "asked": 12}

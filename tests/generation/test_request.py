@@ -71,7 +71,7 @@ def test_seeds_that_do_not_fit_are_refused(value):
         check_seed(value)
 
 
-@pytest.mark.parametrize("name", ["composition", "scaffold", "targets", "guidance", "guide", "relax"])
+@pytest.mark.parametrize("name", ["composition", "scaffold", "targets", "guidance", "guide"])
 def test_what_comes_later_is_refused_by_name(name):
     with pytest.raises(RequestError, match=rf"not supported .*\({name}\)"):
         refuse_unsupported(**{name: "something"})
