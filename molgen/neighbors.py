@@ -81,10 +81,11 @@ class Graph:
     def within(self, cutoff: float) -> Graph:
         """The same graph without the edges that are `cutoff` Å long or longer, such as those of a skin."""
         near = self.lengths.detach() < cutoff
-        near = near & near[self.reverse]  # rounding may tell the two directions apart
-        if near.all():
+        near = near & near.index_select(0, self.reverse)  # rounding may tell the two directions apart
+        kept = near.nonzero()[:, 0]
+        if len(kept) == len(near):
             return self
-        kept, place = near.nonzero()[:, 0], torch.cumsum(near, 0) - 1
+        place = torch.cumsum(near, 0) - 1
         names = ("senders", "receivers", "cell_shifts", "vectors", "lengths")
         chosen = {name: getattr(self, name).index_select(0, kept) for name in names}
         return replace(self, **chosen, reverse=place.index_select(0, self.reverse.index_select(0, kept)), dense=False)
