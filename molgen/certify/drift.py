@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +28,7 @@ QUICK_LIMIT: Final = 1.0  # meV/atom/ps, of either; a picosecond resolves no fin
 _BLOCKS: Final = (5, 10, 20)
 _SETTLING = 6  # the first sixth of a run is left out: energy spreads from the minimum over all motions
 _HOT = 3.0  # times the temperature: a structure that heats itself up has left its minimum
-_FEWEST_STEPS = 480  # before a time limit ends a run
+_FEWEST_STEPS = 240  # before a time limit ends a run; blocks of ten then
 _UNIT = "meV/atom/ps"
 
 
@@ -74,17 +75,36 @@ def energy_drift(
         timestep=TIMESTEP,
         on_step=lambda step: ends is None or step < _FEWEST_STEPS or time.monotonic() < ends,
     )
-    if run.stopped is not None or len(run.total) < _FEWEST_STEPS:
+    if run.stopped is not None or len(run.total) < _FEWEST_STEPS // 2:
         reason = run.stopped or f"it ended after {run.picoseconds:.3g} ps"
         return Measurement(None, _UNIT, limit, FAILS, None, reason)
     run = run.after(len(run.total) // _SETTLING)
+    rows = _rows(run, structures.formulas())
+    worst = max(rows, key=lambda row: abs(row["slope"]) + 2 * row["standard_error"])
+    hottest = max(rows, key=lambda row: row["temperature"])
+    details = {
+        "picoseconds": run.picoseconds,
+        "timestep": TIMESTEP,
+        "temperature": float(run.temperature.mean()),
+        "by_structure": rows,
+    }
+    judged = Measurement.judged(worst["slope"], _UNIT, limit, uncertainty=worst["standard_error"], **details)
+    if hottest["temperature"] <= _HOT * TEMPERATURE:
+        return judged
+    reason = (
+        f"{hottest['formula']} heated itself up to {hottest['temperature']:.0f} K: it left its minimum for a hole of "
+        "the model, or is no molecule that the model was made for"
+    )
+    return replace(judged, verdict=FAILS, reason=reason)
+
+
+def _rows(run: Run, formulas: Sequence[str]) -> list[dict[str, Any]]:
+    """What a certificate tells of each structure."""
     slopes, plain = _slopes(run, run.conserved), _slopes(run, run.total)
-    worst = max(range(len(slopes)), key=lambda k: abs(slopes[k].value) + 2 * slopes[k].error)
-    formulas = structures.formulas()
     spread = run.kinetic.std(0)
-    rows: list[dict[str, Any]] = [
+    return [
         {
-            "formula": formulas[k],
+            "formula": formula,
             "slope": slopes[k].value,
             "standard_error": slopes[k].error,
             "slope_of_total_energy": plain[k].value,
@@ -93,22 +113,8 @@ def energy_drift(
             # the change over the run, by the standard deviation of the kinetic energy
             "relative": slopes[k].value * 1e-3 * run.picoseconds * int(run.n_atoms[k]) / max(float(spread[k]), 1e-12),
         }
-        for k in range(len(slopes))
+        for k, formula in enumerate(formulas)
     ]
-    details = {
-        "picoseconds": run.picoseconds,
-        "timestep": TIMESTEP,
-        "temperature": float(run.temperature.mean()),
-        "by_structure": rows,
-    }
-    hottest = int(run.temperature.argmax())
-    if run.temperature[hottest] > _HOT * TEMPERATURE:
-        reason = (
-            f"{formulas[hottest]} heated itself up to {float(run.temperature[hottest]):.0f} K: it left its minimum for "
-            "a hole of the model, or is no molecule that the model was made for"
-        )
-        return Measurement(slopes[worst].value, _UNIT, limit, FAILS, slopes[worst].error, reason, details)
-    return Measurement.judged(slopes[worst].value, _UNIT, limit, uncertainty=slopes[worst].error, **details)
 
 
 def slope_of(times: np.ndarray, values: np.ndarray) -> Slope:

@@ -108,7 +108,10 @@ def _properties(model: Potential, structures: Structures) -> dict[str, Tensor]:
     wants_stress = bool("stress" in model.provides and structures.pbc.all(1).any())
     found = evaluate(model, structures, model.graph(structures), forces=True, stress=wants_stress)
     names = [name for name in _LEAST if name in found and (name != "stress" or wants_stress)]
-    return {name: found[name].detach().to(torch.float64) for name in names}
+    properties = {name: found[name].detach().to(torch.float64) for name in names}
+    if "dipole" in properties:  # what is periodic has none
+        properties["dipole"] = properties["dipole"].masked_fill(structures.pbc.any(1)[:, None], 0.0)
+    return properties
 
 
 def _turned_value(q: Tensor, name: str, value: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def predict(
 
     Returns:
         energy [B] eV, forces [N, 3] eV/Å, stress [B, 3, 3] eV/Å³ (NaN without three periodic directions), dipole
-        [B, 3] e·Å, charges [N] e.
+        [B, 3] e·Å (NaN where anything is periodic), charges [N] e.
 
     Raises:
         StructureError: a structure that the model can't take, with its place, or for which it returns what is not
@@ -69,6 +69,8 @@ def predict(
                 on_batch(done)
     if "stress" in found:
         found["stress"][~structures.pbc.all(1)] = torch.nan
+    if "dipole" in found:
+        found["dipole"][structures.pbc.any(1)] = torch.nan
     return found
 
 
@@ -113,6 +115,8 @@ def _together(model: Model, structures: Structures, places: list[int], wanted: l
     own = {label: found[label].detach().to("cpu", torch.float64) for label in wanted}
     for label, values in own.items():
         bad = ~torch.isfinite(values).reshape(len(values), -1).all(1)
+        if label == "dipole":
+            bad &= ~structures.pbc[places].any(1)  # what is periodic has none
         if bad.any():
             row = int(bad.nonzero()[0, 0])
             index = int(batch.batch[row]) if label in ATOM_LABELS else row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from molgen.models.checkpoint import Checkpoint, certification, read_checkpoint
 from molgen.models.potential import Potential
 from molgen.simulation import Calculator, NotCertifiedWarning
 
-SHORT = replace(QUICK, structures=2, coordinates=3, picoseconds=0.25, runs=1, relaxation_steps=30)
+SHORT = replace(QUICK, structures=2, coordinates=3, picoseconds=0.1, runs=1, relaxation_steps=30)
 MEASURED = {
     "force_error",
     "stress_error",
@@ -91,21 +92,25 @@ def test_calculators_in_both_dtypes_are_covered(certified: Certificate, recwarn:
     assert not [each for each in recwarn if each.category is NotCertifiedWarning]
 
 
-def test_a_certificate_can_go_to_a_copy(model: Path, tmp_path: Path) -> None:
-    before, copy = model.read_bytes(), tmp_path / "copy.safetensors"
-    found = certify(model, quick=True, out=copy, structures=molecule("H2O"))
-    assert model.read_bytes() == before
-    assert read_checkpoint(copy).document.certificate == found.content
-    with pytest.raises(OutputError, match="exists already"):
-        certify(model, quick=True, out=copy)
-
-
 def test_nothing_is_written_where_that_is_not_wanted(model: Path) -> None:
     before = model.read_bytes()
     found = certify(read_checkpoint(model), quick=True, write=False, structures=molecule("H2O"))
     assert found.path is None
     assert model.read_bytes() == before
     assert "not measured with the elements C" in found.table()
+
+
+def test_a_certificate_can_go_to_a_copy(model: Path, tmp_path: Path) -> None:
+    before, place = model.read_bytes(), tmp_path / "copy.safetensors"
+    assert write_certificate(read_checkpoint(model), {"verdict": "passes"}, place) == place
+    assert model.read_bytes() == before
+    assert read_checkpoint(place).document.certificate == {"verdict": "passes"}
+    with pytest.raises(OutputError, match="exists already"):
+        write_certificate(read_checkpoint(model), {"verdict": "passes"}, place)
+    with pytest.raises(OutputError, match="exists already"):
+        certify(model, out=place)
+    write_certificate(read_checkpoint(model), {"verdict": "fails"}, place, overwrite=True)
+    assert read_checkpoint(place).document.certificate == {"verdict": "fails"}
 
 
 def test_a_file_that_changed_while_it_was_measured_is_left_alone(model: Path) -> None:
@@ -127,7 +132,7 @@ from molgen.models.checkpoint import read_checkpoint
 atomic._flush = lambda path: os._exit(9)
 write_certificate(read_checkpoint({str(model)!r}), {{"verdict": "passes"}})
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600)
     assert ended.returncode == 9
     assert model.read_bytes() == before
     assert read_checkpoint(model).document.certificate is None
@@ -147,30 +152,27 @@ def test_a_certificate_of_other_tensors_does_not_count(certified: Certificate, t
 @pytest.mark.parametrize(
     ("name", "failing"),
     [
-        ("twisted", {"force_error", "symmetry_error_float64", "symmetry_error_float32", "drift_float64"}),
-        ("directed", {"symmetry_error_float64", "symmetry_error_float32"}),
+        ("twisted", {"force_error", "symmetry_error_float64", "drift_float64"}),
+        ("directed", {"symmetry_error_float64"}),
         ("scaled", {"force_error"}),
     ],
 )
 def test_a_broken_model_fails_where_it_is_broken(name: str, failing: set[str], request: pytest.FixtureRequest) -> None:
     broken: Potential = request.getfixturevalue(name)
-    models = {torch.float64: broken, torch.float32: _single(broken)}
-    found = measure_potential(models, chosen_samples(broken, molecule("CH3OH")), "O3", SHORT)
+    found = measure_potential({torch.float64: broken}, chosen_samples(broken, molecule("CH3OH")), "O3", SHORT)
     assert failing <= {each for each, measured in found.items() if measured.verdict == "fails"}
-    assert found["stress_error"].verdict in ("passes", "fails")
 
 
 def test_a_right_model_fails_nowhere(right: Potential) -> None:
-    models = {torch.float64: right, torch.float32: _single(right)}
+    models = {torch.float64: right, torch.float32: copy.deepcopy(right).float()}
     found = measure_potential(models, chosen_samples(right, molecule("CH3OH")), "O3", SHORT)
     assert {measured.verdict for measured in found.values()} == {"passes"}
 
 
 def test_a_model_without_an_energy_says_what_it_lacks() -> None:
     model = potential(heads=("direct-forces",))
-    models = {torch.float64: model, torch.float32: _single(model)}
-    found = measure_potential(models, chosen_samples(model, molecule("CH3OH")), "O3", SHORT)
-    for name in ("force_error", "drift_float64", "drift_float32"):
+    found = measure_potential({torch.float64: model}, chosen_samples(model, molecule("CH3OH")), "O3", SHORT)
+    for name in ("force_error", "drift_float64"):
         assert found[name] == Measurement.missing("the model gives no energy")
     assert found["symmetry_error_float64"].verdict == "passes"
 
@@ -186,9 +188,3 @@ def test_lines_pass_over_what_they_do_not_understand() -> None:
     assert certificate_lines({"verdict": "passes"})[0] == "passes"
     strange = {"measurements": {"a": 3, "b": {"value": "x", "limit": None}}, "conditions": 4, "test_errors": []}
     assert any(line.startswith("b") for line in certificate_lines(strange))
-
-
-def _single(model: Potential) -> Potential:
-    import copy
-
-    return copy.deepcopy(model).float()

@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
 def test_the_certificate_is_measured_written_and_shown(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    short = replace(QUICK, structures=1, coordinates=2, picoseconds=0.2, runs=1, relaxation_steps=10)
+    short = replace(QUICK, structures=1, coordinates=2, picoseconds=0.1, runs=1, relaxation_steps=10)
     monkeypatch.setattr(certifying, "QUICK", short)
     molecule("H2O").write(tmp_path / "water.xyz")
     told = tmp_path / "certificate.json"
