@@ -265,7 +265,8 @@ def _warn_of_missing(key: LabelKey, places: Sequence[str], path: Path) -> None:
 
 
 def _warn_of_units(labelled: Labelled) -> None:
-    for suspicion in suspicions(labelled.structures, _taken(labelled)):
+    first = labelled.dataset.structures(torch.arange(min(len(labelled), _CHUNK)))
+    for suspicion in suspicions(first, _taken(labelled)):
         warnings.warn(f"{labelled.path}: {suspicion}", UserWarning, stacklevel=3)
 
 
