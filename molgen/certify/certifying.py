@@ -86,6 +86,12 @@ def certify(
     target = None if out is None else Path(out)
     if write and target is not None and target.exists() and not overwrite:
         raise OutputError("the file exists already", where=str(target), remedy="give --overwrite, or another name")
+    if write and target is None and checkpoint.path is not None and not checkpoint.path.stat().st_mode & 0o222:
+        raise OutputError(
+            "the model file is read-only",
+            where=str(checkpoint.path),
+            remedy="write a copy with --out, or make it writable",
+        )
     parts = _generator if checkpoint.document.task == "generator" else _potential
     measurements, further = parts(
         checkpoint, quick=quick, data=data, structures=structures, device=device, seed=seed, keys=keys, units=units,

@@ -10,7 +10,7 @@ import torch
 
 from molgen.certify.differences import force_error, stress_error
 from molgen.certify.drift import LIMITS, QUICK_LIMIT, energy_drift
-from molgen.certify.measurement import Measurement
+from molgen.certify.measurement import FAILS, Measurement
 from molgen.certify.samples import Samples, boxed, rattled
 from molgen.certify.symmetry import symmetry_error
 from molgen.models.potential import Potential
@@ -21,7 +21,7 @@ __all__ = ["FULL", "QUICK", "Extent", "measure_potential"]
 
 _RATTLE: Final = 0.05  # Å, some eV/Å
 _BOXED: Final = 2  # molecules that are put into periodic cells, for the stress
-_NO_ENERGY: Final = "the model gives no energy"
+_NO_ENERGY: Final = "the model gives no energy that its forces could be derivatives of"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def measure_potential(
 
 def _of_forces(model: Potential, structures: Structures, extent: Extent, seed: int) -> Measurement:
     if "energy" not in model.provides:
-        return Measurement.missing(_NO_ENERGY)
+        return Measurement(None, "", None, FAILS, None, _NO_ENERGY)
     found = force_error(model, structures, coordinates=extent.coordinates, seed=seed)
     if model.conservative:
         return found

@@ -74,8 +74,10 @@ def _molecule_rows(molecules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _potential_rows(potential: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "elements", ", ".join(potential["elements"])
     yield "energies", f"of isolated atoms {potential['isolated_energies']}"
-    if potential["forces_from"]:
-        yield "forces", f"from the head {potential['forces_from']}"
+    if potential["conservative"]:
+        yield "forces", "derivatives of the energy"
+    else:
+        yield "forces", "from a head of their own: they do not conserve energy"
     yield "conditions", ", ".join(potential["conditions"]) or "none: neutral singlets"
 
 

@@ -120,12 +120,14 @@ class PotentialRecord(_Record):
     """What a potential is beside its encoder and heads."""
 
     elements: dict[Name, ElementRecord] = Field(min_length=1, description="by symbol")
-    isolated_source: Literal["given", "fitted"] = Field(
-        default="given", description="whether E₀ are energies of isolated atoms, or a fit to the training data"
+    isolated_source: Literal["given", "fitted", "unknown"] = Field(
+        default="given",
+        description="whether E₀ are energies of isolated atoms, a fit to the training data, or an arbitrary zero",
     )
     conditions: list[Literal["charge", "spin"]] = Field(default_factory=list, description="what it tells apart")
     repulsion: bool = Field(default=True, description="screened nuclear repulsion of atoms that nearly touch")
     forces_from: Name | None = Field(default=None, description="the head that forces come from, where two could")
+    conservative: bool = Field(default=True, description="whether forces are derivatives of the energy; a note")
 
     @field_validator("elements")
     @classmethod

@@ -45,7 +45,7 @@ class AssembledPotential:
             name=name,
             task="potential",
             components=self.components,
-            potential=self.module.record,
+            potential=self.module.record.model_copy(update={"conservative": self.module.conservative}),
             statistics=Statistics(average_neighbors=self.average_neighbors),
             units=UNITS,
             library_versions=library_versions(),

@@ -77,4 +77,5 @@ def _potential(document: Document) -> dict[str, Any] | None:
         "conditions": list(record.conditions),
         "repulsion": record.repulsion,
         "forces_from": record.forces_from,
+        "conservative": record.conservative,
     }

@@ -64,7 +64,9 @@ class LossSection(_Section):
     dipole: float = Field(1.0, ge=0, description="weight of dipoles, where a head gives them")
     charges: float = Field(1.0, ge=0, description="weight of charges, where a head gives them")
     final_energy: float | None = Field(
-        1000.0, ge=0, description="weight of energies in the last part of the run, `decay_fraction`; unchanged if null"
+        None,
+        ge=0,
+        description="weight of energies in the last part of the run, `decay_fraction`; 1000 times `energy` if left out",
     )
 
 
@@ -149,7 +151,11 @@ class TrainingConfig(_Section):
     forces_from: str | None = Field(
         None, description="potential: the head whose forces count, where one gives energies and another forces"
     )
-    repulsion: bool = Field(True, description="potential: screened nuclear repulsion of atoms that nearly touch")
+    repulsion: bool | None = Field(
+        None,
+        description="potential: screened nuclear repulsion of atoms that nearly touch; true if left out, or as in the "
+        "model that `start_from` names",
+    )
     loss: LossSection = Field(
         default_factory=lambda: LossSection.model_validate({}), description="potential: weights of its parts"
     )

@@ -50,14 +50,27 @@ class Start:
         """The heads with their options."""
         return [record for role, record in self.document.components.items() if role.startswith(HEAD_ROLE)]
 
-    def record(self, dataset: Dataset, train: Tensor, isolated: Mapping[str, float]) -> PotentialRecord:
+    @property
+    def potential(self) -> PotentialRecord:
+        """Its elements, conditions and repulsion."""
+        assert self.document.potential is not None  # the document's own check
+        return self.document.potential
+
+    def record(
+        self, dataset: Dataset, train: Tensor, isolated: Mapping[str, float], *, repulsion: bool | None = None
+    ) -> PotentialRecord:
         """The model's elements, their shifts moved by what the new data's energies have more than the model says.
 
         Raises:
-            ConfigError: an element that the model doesn't know.
+            ConfigError: an element that the model doesn't know, repulsion where it has none, or the reverse.
         """
-        old = self.document.potential
-        assert old is not None  # the document's own check
+        old = self.potential
+        if repulsion not in (None, old.repulsion):
+            raise ConfigError(
+                f"the model was trained with repulsion {str(old.repulsion).lower()}",
+                where="repulsion",
+                remedy="leave it out, or train a model from the beginning",
+            )
         unknown = [SYMBOLS[number] for number in dataset.elements if SYMBOLS[number] not in old.elements]
         if unknown:
             raise ConfigError(

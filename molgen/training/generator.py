@@ -105,6 +105,10 @@ class GeneratorObjective:
         """The same parts as in training."""
         return parts
 
+    def figures(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The means themselves."""
+        return dict(means)
+
     def describe(self, means: Mapping[str, float]) -> str:
         """The loss."""
         return f"loss {means['loss']:.5g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from molgen.data.splits import split
+from molgen.errors import ConfigError
 from molgen.training.config import DataSection
 
 __all__ = ["train_and_held_out"]
@@ -19,6 +20,12 @@ def train_and_held_out(section: DataSection, size: int) -> tuple[Tensor, Tensor]
         ConfigError: more structures are asked for than there are.
     """
     held_out = min(_MOST_HELD_OUT, size // 10) if section.validation is None else section.validation
-    train = max(size - held_out, 1) if section.train is None else section.train
+    if held_out >= size:
+        raise ConfigError(
+            f"{held_out} of {size} structures are to be held out",
+            where="data.validation",
+            remedy="hold fewer out, so that some are left to train on",
+        )
+    train = size - held_out if section.train is None else section.train
     numbers, validation, _ = split(size, train, held_out, section.split_seed)
     return numbers, validation

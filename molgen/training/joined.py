@@ -7,6 +7,7 @@ import hashlib
 import torch
 from torch import Tensor
 
+from molgen.elements import SYMBOLS
 from molgen.errors import ConfigError
 from molgen.structures import Structures, concatenate
 from molgen.training.objective import Dataset
@@ -22,9 +23,10 @@ class Joined:
     """
 
     def __init__(self, first: Dataset, second: Dataset) -> None:
-        if not set(second.elements) <= set(first.elements):
+        new = [SYMBOLS[number] for number in second.elements if number not in first.elements]
+        if new:
             raise ConfigError(
-                f"validation has the atomic numbers {list(second.elements)}, training only {list(first.elements)}",
+                f"validation has {', '.join(new)}, which training has not",
                 where="data.validation_path",
                 remedy="train on all elements",
             )

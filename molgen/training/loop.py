@@ -206,7 +206,7 @@ class Loop:
     def _validate(self) -> dict[str, float]:
         counters = self.counters
         with self._average.applied():
-            means = validate(self._objective, self._validation, self._fabric)
+            means = self._objective.figures(validate(self._objective, self._validation, self._fabric))
         counters.validation = means["loss"]
         if counters.best is None or means["loss"] < counters.best:
             counters.best = means["loss"]
@@ -239,7 +239,10 @@ class Loop:
         section, counters = self._section, self.counters
         if counters.anneal is not None:
             return True
-        return section.steps is not None and counters.step >= (1.0 - section.decay_fraction) * section.steps
+        before = 1.0 - section.decay_fraction
+        if section.steps is not None:
+            return counters.step >= before * section.steps
+        return section.hours is not None and counters.seconds >= before * 3600.0 * section.hours
 
     def _finished(self) -> bool:
         end, hours = self._end(), self._section.hours

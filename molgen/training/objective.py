@@ -44,11 +44,15 @@ class Objective(Protocol):
         ...
 
     def measured(self, parts: Sequence[str]) -> Sequence[str]:
-        """What `validation` returns, given the names that `loss` returned."""
+        """The names that `figures` returns, given those that `loss` returned."""
+        ...
+
+    def figures(self, means: Mapping[str, float]) -> dict[str, float]:
+        """What is logged of the means of `validation`; `loss` is one of them."""
         ...
 
     def describe(self, means: Mapping[str, float]) -> str:
-        """What a person is told of the means of `validation`."""
+        """What a person is told of the figures."""
         ...
 
     def export(self, path: Path, weights: Mapping[str, Tensor], training: Mapping[str, object]) -> None:

@@ -26,7 +26,7 @@ from molgen.training.graph_store import GraphStore, Numbered
 from molgen.training.held_out import train_and_held_out
 from molgen.training.joined import Joined
 from molgen.training.objective import Dataset
-from molgen.training.potential_losses import losses, measures, wanted_labels
+from molgen.training.potential_losses import losses, means_of, measures, wanted_labels
 from molgen.training.references import measure_elements
 
 __all__ = ["PotentialObjective", "PotentialTask"]
@@ -64,7 +64,10 @@ class PotentialTask:
         self._encoder = encoder
         heads: Sequence[Named | str] = config.heads or (self._start.heads if self._start else _DEFAULT_HEADS)
         self._heads = heads
-        self._trial = check_potential(self._encoder, self._heads, forces_from=config.forces_from)
+        self._forces_from = config.forces_from
+        if self._start is not None and self._forces_from is None and not config.heads:
+            self._forces_from = self._start.potential.forces_from
+        self._trial = check_potential(self._encoder, self._heads, forces_from=self._forces_from)
         self._isolated: dict[str, float] = {}
         self._own: int | None = None  # structures to train on, where those to validate on are in a file of their own
         if not wanted_labels(config.loss, self._trial.module.provides):
@@ -78,13 +81,19 @@ class PotentialTask:
         if section.validation_path is None:
             return Numbered(first.dataset)
         self._own = len(first.dataset)
-        return Numbered(Joined(first.dataset, self._read(section.validation_path).dataset))
+        second = self._read(section.validation_path)
+        if second.dataset.fingerprint == first.dataset.fingerprint:
+            self._note("warning: validation is on the training data themselves, so it says nothing of other structures")
+        return Numbered(Joined(first.dataset, second.dataset))
 
     def split(self, dataset: Dataset) -> tuple[Tensor, Tensor]:
         """Numbers of the structures to train on, and of those that are held out."""
         section = self._config.data
         if self._own is None:
-            return train_and_held_out(section, len(dataset))
+            train, held_out = train_and_held_out(section, len(dataset))
+            if not len(held_out):
+                self._note("warning: nothing is held out, so nothing is validated; set data.validation")
+            return train, held_out
         train, _ = train_and_held_out(section.model_copy(update={"validation": 0}), self._own)
         return train, torch.arange(self._own, len(dataset))
 
@@ -102,27 +111,33 @@ class PotentialTask:
             raise ConfigError("there is nothing to train on", where="data.path")
         store = GraphStore(self._trial.module, dataset)
         neighbors = max(float(store.counts[train].sum()) / max(float(dataset.n_atoms[train].sum()), 1.0), 1.0)
+        if self._start is not None:  # it is a number in its network
+            neighbors = self._start.document.statistics.average_neighbors
         record = self._record(dataset, train)
         assembled = assemble_potential(self._encoder, self._heads, record, neighbors)
         if self._start is not None:
             self._start.load_into(assembled.module, self._note)
             freeze(assembled.module, config.start_from.frozen if config.start_from else ())
         document = assembled.document(config.name, data_fingerprint=dataset.fingerprint, seed=config.training.seed)
-        return PotentialObjective(assembled, document, store, config, float(dataset.n_atoms[train].double().mean()))
+        return PotentialObjective(
+            assembled, document, store, config, float(dataset.n_atoms[train].double().mean()), self._start
+        )
 
     def _record(self, dataset: Dataset, train: Tensor) -> PotentialRecord:
         config = self._config
-        _check_labels(dataset, train, wanted_labels(config.loss, self._trial.module.provides))
+        for name in _check_labels(dataset, train, wanted_labels(config.loss, self._trial.module.provides)):
+            self._note(f"warning: the data have no {name}, so the model's are not trained")
         if self._start is not None:
-            record = self._start.record(dataset, train, self._isolated)
-            return record.model_copy(update={"forces_from": config.forces_from})
-        elements, source = measure_elements(dataset, train, self._isolated)
+            record = self._start.record(dataset, train, self._isolated, repulsion=config.repulsion)
+            return record.model_copy(update={"forces_from": self._forces_from})
+        wants_energies = "energy" in self._trial.module.provides
+        elements, source = measure_elements(dataset, train, self._isolated, wants_energies=wants_energies)
         return PotentialRecord(
             elements=elements,
             isolated_source=source,  # type: ignore[arg-type]
             conditions=_conditions(dataset),  # type: ignore[arg-type]
-            repulsion=config.repulsion,
-            forces_from=config.forces_from,
+            repulsion=config.repulsion is not False,
+            forces_from=self._forces_from,
         )
 
 
@@ -135,15 +150,26 @@ class PotentialObjective:
         store: the edges of the data set.
         config: of the run.
         atoms: mean number of atoms of the training structures.
+        start: the model that it goes on from, where there is one.
     """
 
     def __init__(
-        self, assembled: AssembledPotential, document: Document, store: GraphStore, config: TrainingConfig, atoms: float
+        self,
+        assembled: AssembledPotential,
+        document: Document,
+        store: GraphStore,
+        config: TrainingConfig,
+        atoms: float,
+        start: Start | None = None,
     ) -> None:
         self.model: nn.Module = assembled.module
         self._potential: Potential = assembled.module
         self._document, self._store, self._section, self._atoms = document, store, config.loss, atoms
         self._training = config.training
+        self._told: dict[str, object] = {"loss": config.loss.model_dump(mode="json")}
+        if start is not None and config.start_from is not None:
+            hashed = start.document.tensors_sha256
+            self._told["started_from"] = {**config.start_from.model_dump(mode="json"), "tensors_sha256": hashed}
         self._wanted = wanted_labels(config.loss, self._potential.provides)
         # without the measured numbers: the data fix them, but for a last digit that depends on the number of threads
         records = document.model_dump(mode="json", include={"components", "potential"})
@@ -172,7 +198,7 @@ class PotentialObjective:
         found = self._predict(batch, create_graph=False)
         found = {name: value.detach() for name, value in found.items() if name in self._wanted}
         loss = losses(found, batch, self._section, self._atoms, final=True)
-        return {"loss": loss["loss"], **measures(found, batch, self._atoms)}
+        return {"loss": loss["loss"], **measures(found, batch)}
 
     def _predict(self, batch: Structures, *, create_graph: bool) -> dict[str, Tensor]:
         return self._potential(
@@ -188,6 +214,10 @@ class PotentialObjective:
         names = [name for name in parts if name != "loss"]
         return ["loss", *(f"{name}_{error}" for name in names for error in ("mse", "mae"))]
 
+    def figures(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Mean squared and absolute errors over all numbers that are known."""
+        return means_of(means)
+
     def describe(self, means: Mapping[str, float]) -> str:
         """The errors in the units that people compare: RMSE / MAE."""
         parts = []
@@ -200,7 +230,7 @@ class PotentialObjective:
     def export(self, path: Path, weights: Mapping[str, Tensor], training: Mapping[str, object]) -> None:
         """Write the model file."""
         dtype = str(self._potential.dtype).removeprefix("torch.")
-        further = {"training": dict(training), "dtype": dtype}
+        further = {"training": {**training, **self._told}, "dtype": dtype}
         document = Document.model_validate(self._document.model_dump() | further)
         write_checkpoint(path, Checkpoint(document, weights))
 
@@ -230,8 +260,12 @@ def _conditions(dataset: Dataset) -> list[str]:
     return sorted(found)
 
 
-def _check_labels(dataset: Dataset, train: Tensor, wanted: tuple[str, ...]) -> None:
-    """Refuse data without any label that is to be learned, or without the label of a further head."""
+def _check_labels(dataset: Dataset, train: Tensor, wanted: tuple[str, ...]) -> list[str]:
+    """Refuse data without any label that is to be learned, or without the label of a further head.
+
+    Returns:
+        Labels that have a weight and that the data lack.
+    """
     structures = dataset.structures(train[:1])
     labels = set(structures.atom_labels) | set(structures.structure_labels)
     missing = [name for name in wanted if name not in labels]
@@ -242,3 +276,4 @@ def _check_labels(dataset: Dataset, train: Tensor, wanted: tuple[str, ...]) -> N
             expected=", ".join(wanted),
             remedy="name the keys in data.keys, or set the weight in loss to 0",
         )
+    return missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -10,15 +11,18 @@ from torch import Tensor
 from molgen.structures import Structures
 from molgen.training.config import LossSection
 
-__all__ = ["errors_of", "losses", "measures", "wanted_labels"]
+__all__ = ["errors_of", "losses", "means_of", "measures", "wanted_labels"]
 
 _PER_ATOM = ("forces", "charges")
+_FINAL = 1000.0  # times the weight of energies, in the last part of a run
 
 
 def wanted_labels(section: LossSection, provides: frozenset[str]) -> tuple[str, ...]:
     """The labels that have a weight and that the model provides."""
     names = ("energy", "forces", "stress", "dipole", "charges")
-    return tuple(name for name in names if name in provides and _weight(section, name, final=True))
+    return tuple(
+        name for name in names if name in provides and any(_weight(section, name, final=f) for f in (False, True))
+    )
 
 
 def errors_of(name: str, found: Mapping[str, Tensor], structures: Structures) -> tuple[Tensor, Tensor] | None:
@@ -38,6 +42,8 @@ def errors_of(name: str, found: Mapping[str, Tensor], structures: Structures) ->
     known = torch.isfinite(label).reshape(len(label), -1).all(1)
     if name == "dipole":
         known = known & ~structures.pbc.any(1)  # of an endless crystal it is not defined
+    if name == "stress":
+        known = known & structures.pbc.all(1)  # without a volume it is not defined
     shape = (-1,) + (1,) * (error.ndim - 1)
     return torch.where(known.view(shape), error, 0.0), known
 
@@ -48,7 +54,7 @@ def losses(
     """`loss` and its parts by label, each [B].
 
     The parts of forces and charges are sums over a structure's atoms by the mean number of atoms, so that the mean
-    over structures weighs each atom alike.
+    over structures weighs each atom alike. A label that a structure lacks adds nothing: one that few have weighs less.
 
     Args:
         found: what the potential returned.
@@ -68,15 +74,28 @@ def losses(
     return {"loss": loss, **parts}
 
 
-def measures(found: Mapping[str, Tensor], structures: Structures, atoms: float) -> dict[str, Tensor]:
-    """Squared and absolute errors by label, each [B]; means over structures are means over components."""
+def measures(found: Mapping[str, Tensor], structures: Structures) -> dict[str, Tensor]:
+    """Sums of squared and absolute errors by label, and how many numbers they are of, each [B]; see `means_of`."""
     out: dict[str, Tensor] = {}
     for name in found:
         errors = errors_of(name, found, structures)
-        if errors is not None:
-            flat = errors[0].reshape(len(errors[0]), -1)
-            out[f"{name}_mse"] = _by_structure(flat.square().mean(1), name, structures, atoms)
-            out[f"{name}_mae"] = _by_structure(flat.abs().mean(1), name, structures, atoms)
+        if errors is None:
+            continue
+        flat = errors[0].reshape(len(errors[0]), -1)
+        counts = errors[1].to(flat.dtype) * flat.shape[1]
+        for kind, values in (("squares", flat.square().sum(1)), ("sizes", flat.abs().sum(1)), ("counts", counts)):
+            out[f"{name}_{kind}"] = _summed(values, name, structures)
+    return out
+
+
+def means_of(sums: Mapping[str, float]) -> dict[str, float]:
+    """Mean squared and absolute errors by label, of what `measures` summed; all else as it is."""
+    out = {name: value for name, value in sums.items() if not name.endswith(("_squares", "_sizes", "_counts"))}
+    for name, count in sums.items():
+        label = name.removesuffix("_counts")
+        if label != name:
+            out[f"{label}_mse"] = sums[f"{label}_squares"] / count if count else math.nan
+            out[f"{label}_mae"] = sums[f"{label}_sizes"] / count if count else math.nan
     return out
 
 
@@ -93,12 +112,17 @@ def _penalty(errors: Tensor, section: LossSection) -> Tensor:
 
 
 def _by_structure(values: Tensor, name: str, structures: Structures, atoms: float) -> Tensor:
+    return _summed(values, name, structures) / atoms if name in _PER_ATOM else values
+
+
+def _summed(values: Tensor, name: str, structures: Structures) -> Tensor:
+    """[B] of values [B], or of values of atoms [N]."""
     if name not in _PER_ATOM:
         return values
-    return values.new_zeros(len(structures)).index_add(0, structures.batch, values) / atoms
+    return values.new_zeros(len(structures)).index_add(0, structures.batch, values)
 
 
 def _weight(section: LossSection, name: str, *, final: bool) -> float:
-    if name == "energy" and final and section.final_energy is not None:
-        return section.final_energy
+    if name == "energy" and final:
+        return _FINAL * section.energy if section.final_energy is None else section.final_energy
     return getattr(section, name)

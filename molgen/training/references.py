@@ -21,9 +21,9 @@ _LEAST_SCALE = 1e-3  # eV, where all forces are zero
 
 
 def measure_elements(
-    dataset: Dataset, train: Tensor, isolated: Mapping[str, float]
+    dataset: Dataset, train: Tensor, isolated: Mapping[str, float], *, wants_energies: bool = True
 ) -> tuple[dict[str, ElementRecord], str]:
-    """The record of each element of a data set, and whether its isolated energies were given or fitted.
+    """The record of each element of a data set, and whether its isolated energies were given, fitted, or are unknown.
 
     The shift of an element is the mean energy of its atoms beyond the isolated one, by least squares over the training
     structures; its scale is the root mean square of a component of the forces on its atoms. Without isolated energies
@@ -33,6 +33,7 @@ def measure_elements(
         dataset: all structures.
         train: [n] int64, those to measure.
         isolated: eV by symbol, for all elements or for none.
+        wants_energies: whether the model gives energies, so that it matters.
 
     Raises:
         ConfigError: isolated energies of some elements only.
@@ -48,14 +49,12 @@ def measure_elements(
         )
     counts, energies, squares, atoms = _sums(dataset, train, numbers)
     known = np.array([isolated[symbol] for symbol in symbols]) if isolated else np.zeros(len(numbers))
-    fitted = np.zeros(len(numbers))
+    fitted, rank = np.zeros(len(numbers)), len(numbers)
     if len(energies):
-        fitted = np.linalg.lstsq(counts, energies - counts @ known, rcond=None)[0]
-    if not isolated and len(energies):
+        fitted, _, rank, _ = np.linalg.lstsq(counts, energies - counts @ known, rcond=None)
+    if not isolated and wants_energies:
         warnings.warn(
-            "no energies of isolated atoms are given, so they are fitted to the data: "
-            + ", ".join(f"{symbol} {value:.4f} eV" for symbol, value in zip(symbols, fitted, strict=True))
-            + "; energies of dissociation have no meaning; give data.isolated_energies of the same method",
+            _told(symbols, fitted, unique=rank == len(numbers), any_energy=len(energies) > 0),
             FittedEnergiesWarning,
             stacklevel=2,
         )
@@ -69,7 +68,19 @@ def measure_elements(
         )
         for place, symbol in enumerate(symbols)
     }
-    return records, "given" if isolated else "fitted"
+    return records, "given" if isolated else "fitted" if len(energies) else "unknown"
+
+
+def _told(symbols: list[str], fitted: np.ndarray, *, unique: bool, any_energy: bool) -> str:
+    remedy = "give data.isolated_energies of the same method"
+    if not any_energy:
+        return f"the data have no energies, so those of the model are counted from an arbitrary zero; {remedy}"
+    values = ", ".join(f"{symbol} {value:.4f} eV" for symbol, value in zip(symbols, fitted, strict=True))
+    many = "" if unique else " (one of many fits, as the compositions are too alike)"
+    return (
+        f"no energies of isolated atoms are given, so they are fitted to the data: {values}{many}; energies of "
+        f"dissociation have no meaning; {remedy}"
+    )
 
 
 def _sums(dataset: Dataset, train: Tensor, numbers: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

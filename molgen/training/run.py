@@ -93,7 +93,8 @@ def train(
     dataset = task.dataset()
     _, held_out = task.split(dataset)
     prepare_folder(config.out, resume=resume, overwrite=overwrite)
-    strategy = "ddp_spawn" if devices > 1 else "auto"
+    # a loss of forces alone says nothing of some parameters, such as the last bias of energies
+    strategy = "ddp_spawn_find_unused_parameters_true" if devices > 1 else "auto"
     section = config.training
     with _explained(config), _quiet_fabric():
         fabric = Fabric(

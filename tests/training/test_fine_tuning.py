@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 from training.potential_data import config, frames, written
 
+from molgen.data.labelled import read_labelled
 from molgen.errors import ConfigError
 from molgen.models.checkpoint import read_checkpoint
 from molgen.models.loading import load_potential
@@ -27,8 +28,8 @@ def base(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(config(tmp_path_factory.mktemp("base"), data, training=training), progress=False)
 
 
-def tuned(folder: Path, data: Path, base: Path, frozen: list[str] | None = None, **sections) -> dict:
-    whole = config(folder, data, "tuned", start_from={"model": str(base), "frozen": frozen or []}, **sections)
+def tuned(folder: Path, file: Path, base: Path, frozen: list[str] | None = None, **sections) -> dict:
+    whole = config(folder, file, "tuned", start_from={"model": str(base), "frozen": frozen or []}, **sections)
     del whole["encoder"]
     return whole
 
@@ -47,13 +48,26 @@ def test_it_starts_where_the_model_was_even_at_another_offset_of_energy(base, tm
     data = written(tmp_path / "moved.extxyz", moved)
     training = {"steps": 1, "learning_rate": 1e-12, "ema_decay": 0.0}
     path = train(tuned(tmp_path, data, base, training=training), progress=False)
-    from molgen.data.labelled import read_labelled
-
     structures = read_labelled(data).structures
     before, after = load_potential(base).module(structures), load_potential(path).module(structures)
     assert torch.allclose(before["forces"], after["forces"], atol=1e-6)
     labels = structures.structure_labels["energy"]
     assert (after["energy"] - labels).mean().abs() < 0.3 < 3.0 < (before["energy"] - labels).mean().abs()
+
+
+def test_a_run_that_does_not_move_is_the_model_that_it_started_from(base, tmp_path):
+    dense = [atoms for atoms in frames(40, seed=3) if len(atoms) == 6]  # more neighbours than the model was trained on
+    data = written(tmp_path / "dense.extxyz", dense)
+    training = {"steps": 1, "learning_rate": 1e-12, "ema_decay": 0.0}
+    path = train(tuned(tmp_path, data, base, training=training), progress=False)
+    structures = read_labelled(data).structures
+    before, after = (load_potential(each).module(structures)["forces"] for each in (base, path))
+    assert torch.allclose(before, after, atol=1e-6)
+
+
+def test_repulsion_stays_as_the_model_has_it(data, base, tmp_path):
+    with pytest.raises(ConfigError, match=r"trained with repulsion true \(repulsion\)"):
+        train(tuned(tmp_path, data, base, repulsion=False), progress=False)
 
 
 def test_a_new_head_joins_what_is_there(base, tmp_path):
@@ -64,8 +78,6 @@ def test_a_new_head_joins_what_is_there(base, tmp_path):
     path = train(tuned(tmp_path, data, base, ["encoder.", "heads.energy."], heads=["energy", "dipole"]), progress=False)
     loaded, old = load_potential(path), load_potential(base)
     assert "dipole" in loaded.module.provides
-    from molgen.data.labelled import read_labelled
-
     structures = read_labelled(data).structures
     assert torch.allclose(loaded.module(structures)["forces"], old.module(structures)["forces"], atol=1e-6)
 

@@ -58,11 +58,12 @@ def test_what_the_log_calls_errors_are_errors_of_the_model_that_is_written(data,
     out = model(structures)
     error = out["forces"] - structures.atom_labels["forces"]
     energies = (out["energy"] - structures.structure_labels["energy"]) / structures.n_atoms
-    last = rows(path.parent)[-1]
-    mean_atoms = float(read_labelled(data).dataset.n_atoms[split(24, 20, 4, 0)[0]].double().mean())
-    assert float(last["validation_energy_mae"]) == pytest.approx(float(energies.abs().mean()), rel=1e-4)
-    expected = float(error.square().mean(1).sum()) / mean_atoms / len(structures)
-    assert float(last["validation_forces_mse"]) == pytest.approx(expected, rel=1e-4)
+    assert float(rows(path.parent)[-1]["validation_energy_mae"]) == pytest.approx(
+        float(energies.abs().mean()), rel=1e-4
+    )
+    assert float(rows(path.parent)[-1]["validation_forces_mse"]) == pytest.approx(
+        float(error.square().mean()), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
@@ -155,6 +156,22 @@ def test_charges_of_the_data_become_a_condition(tmp_path):
         atoms.info["charge"] = number % 2
     path = train(config(tmp_path, written(tmp_path / "ions.extxyz", found)), progress=False)
     assert load_potential(path).module.conditions == {"charge"}
+
+
+def test_forces_without_energies_are_learned_with_a_word_about_their_zero(tmp_path, capsys):
+    found = frames()
+    for atoms in found:
+        del atoms.info["REF_energy"]
+    data = written(tmp_path / "forces.extxyz", found)
+    with pytest.warns(FittedEnergiesWarning, match="counted from an arbitrary zero"):
+        path = train(config(tmp_path, data, data={"isolated_energies": {}}))
+    assert "the data have no energy" in capsys.readouterr().err
+    assert load_potential(path).document.potential.isolated_source == "unknown"
+
+
+def test_more_held_out_than_there_is_is_refused(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"100 of 24 structures are to be held out \(data.validation\)"):
+        train(config(tmp_path, data, data={"validation": 100}), progress=False)
 
 
 def test_a_file_of_its_own_can_validate(data, tmp_path):

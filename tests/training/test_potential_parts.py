@@ -16,7 +16,7 @@ from molgen.training.config import LossSection
 from molgen.training.edge_batches import EdgeBatches, in_order
 from molgen.training.graph_store import GraphStore, Numbered
 from molgen.training.joined import Joined
-from molgen.training.potential_losses import losses, measures
+from molgen.training.potential_losses import losses, means_of, measures, wanted_labels
 from molgen.training.references import measure_elements
 
 NAN = float("nan")
@@ -115,7 +115,40 @@ def test_losses_are_weighted_means_over_components():
     assert float(out["loss"].mean()) == pytest.approx(2 * energy + 3 * 0.01)
     final = losses(found, batch, section, 4.0, final=True)
     assert float(final["loss"].mean()) == pytest.approx(7 * energy + 3 * 0.01)
-    assert float(measures(found, batch, 4.0)["forces_mae"].mean()) == pytest.approx(0.1)
+    means = means_of({name: float(values.mean()) for name, values in measures(found, batch).items()})
+    assert means["forces_mae"] == pytest.approx(0.1)
+    assert means["energy_mse"] == pytest.approx(energy)
+
+
+def test_errors_are_means_over_the_numbers_that_are_known():
+    batch = labelled()
+    forces = batch.atom_labels["forces"].clone()
+    forces[:5] = NAN
+    batch = batch.replace(atom_labels={"forces": forces})
+    found = {"forces": torch.nan_to_num(forces) + 0.2, "energy": batch.structure_labels["energy"] + 1.0}
+    means = means_of({name: float(values.mean()) for name, values in measures(found, batch).items()})
+    assert means["forces_mae"] == pytest.approx(0.2)
+    assert means["forces_mse"] == pytest.approx(0.04)
+    assert means["energy_mae"] == pytest.approx((1 / 5 + 1 / 3) / 2)
+
+
+def test_stress_is_learned_where_there_is_a_volume():
+    batch = molecules(periodic=True)
+    batch = batch.replace(
+        pbc=torch.tensor([[True, True, False], [True] * 3]), structure_labels={"stress": torch.ones(2, 3, 3).double()}
+    )
+    section = LossSection.model_validate({"stress": 1.0})
+    out = losses({"stress": torch.zeros(2, 3, 3).double()}, batch, section, 4.0, final=False)
+    assert out["stress"].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("section", "wanted"),
+    [({}, True), ({"energy": 0.0}, False), ({"final_energy": 0.0}, True), ({"energy": 0.0, "final_energy": 1.0}, True)],
+)
+def test_energies_are_wanted_where_they_ever_weigh(section, wanted):
+    found = wanted_labels(LossSection.model_validate(section), frozenset({"energy", "forces"}))
+    assert ("energy" in found) == wanted
 
 
 @pytest.mark.parametrize("kind", ["mse", "huber", "mae"])
