@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _arguments(argv)
     keep_freed_memory()
     overrides = dict(parse_override(text) for text in arguments.set)
+    overrides["certify"] = False  # the exported file is
     overrides["data.path"] = str(file_of(arguments.data, "train"))
     overrides["data.validation_path"] = str(file_of(arguments.data, "validation"))
     if arguments.out is not None:

@@ -143,7 +143,7 @@ def _pair(
         rows = [{"name": path.stem, "seed": turn, "core": cores[0], **outcome(config.out), "errors": ours}]
         if mace is not None:
             parameters, theirs = mace.predictions(folder / "mace", {name: files[name] for name in tests}, core=cores[1])
-            took = mace.outcome(folder / "mace", pair["seconds_per_epoch"])
+            took = mace.outcome(folder / "mace")
             rows.append(
                 {"name": "MACE", "seed": turn, "core": cores[1], "parameters": parameters, **took, "errors": theirs}
             )
@@ -167,8 +167,8 @@ def _side_by_side(
         with started(config, core=cores[0]) as ours:
             ours.wait()
         return {}
-    seconds = 0.0
-    if arguments.mace_epochs is None:
+    seconds, epochs = None, arguments.mace_epochs
+    if epochs is None:
         away = folder / "calibration"
         endless = config.model_copy(
             update={"out": away / "molgen", "training": config.training.model_copy(update={"hours": 24.0})}
@@ -176,8 +176,8 @@ def _side_by_side(
         with started(endless, core=cores[0]):
             seconds = mace.seconds_per_epoch(away / "mace", core=cores[1])
         shutil.rmtree(away)
-    epochs = arguments.mace_epochs or max(round(60.0 * arguments.minutes / seconds), 1)
-    print(f"MACE: {epochs} epochs of {seconds:.1f} s", flush=True)
+        epochs = max(round(60.0 * arguments.minutes / seconds), 1)
+        print(f"MACE: an epoch takes {seconds:.1f} s, so {epochs} are trained", flush=True)
     with (
         started(config, core=cores[0]) as ours,
         mace.started(folder / "mace", epochs=epochs, seed=seed, core=cores[1]) as theirs,

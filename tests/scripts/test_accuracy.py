@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,8 @@ if sys.argv[1] == "-m":
     told = dict(line.split(": ", 1) for line in settings.splitlines() if ": " in line)
     epochs, folder = int(told["max_num_epochs"]), pathlib.Path(told["work_dir"])
     (folder / "logs").mkdir(), (folder / "checkpoints").mkdir()
-    lines = ["2026-01-01 00:00:00.000 INFO: Initial: head: Default, loss=9.0, RMSE_E=  9.00 meV, RMSE_F=  9.00 meV / A"]
+    lines = ["2026-01-01 00:00:04.000 INFO: Started training, reporting errors on validation set"]
+    lines += ["2026-01-01 00:00:05.000 INFO: Initial: loss=9.0, RMSE_E=  9.00 meV, RMSE_F=  9.00 meV / A"]
     for epoch in range(min(epochs, 9)):
         errors = f"loss={{abs(epoch - 1) + 1:8.8f}}, RMSE_E=  5.00 meV, RMSE_F={{20 + epoch:8.2f}} meV / A"
         when = f"2026-01-01 00:00:{{10 + {SECONDS:g} * epoch:06.3f}}"
@@ -37,12 +41,13 @@ if sys.argv[1] == "-m":
     (folder / "checkpoints/mace_run-0.model").write_text("weights")
 else:
     import numpy as np
-    model, frames, out = sys.argv[2:]
-    text = pathlib.Path(frames).read_text()
+    model, *files = sys.argv[2:]
     assert pathlib.Path(model).read_text() == "weights"
-    energies = [float(part.split()[0]) for part in text.split("REF_energy=")[1:]]
-    atoms = sum(int(line) for line in text.splitlines() if line.isdigit())
-    np.savez(out, energy=np.array(energies) + 0.003, forces=np.zeros((atoms, 3)), parameters=7)
+    for file in map(pathlib.Path, files):
+        text = file.read_text()
+        energies = [float(part.split()[0]) for part in text.split("REF_energy=")[1:]]
+        atoms = sum(int(line) for line in text.splitlines() if line.isdigit())
+        np.savez(file.stem + ".npz", energy=np.array(energies) + 0.003, forces=np.zeros((atoms, 3)), parameters=7)
 """
 TINY = {
     "name": "tiny",
@@ -196,6 +201,7 @@ def test_mace_and_ours_get_the_same_frames_and_are_tested_alike(script, frames, 
     assert mace["errors"]["held_out"]["energy_rmse"] == pytest.approx(3.0)
     assert mace["parameters"] == 7
     assert mace["steps"] == 4 * STEPS
+    assert mace["minutes"] == pytest.approx((10 + 3 * SECONDS - 4) / 60)
     assert mace["best_step"] == 2 * STEPS
     told = yaml.safe_load((tmp_path / "runs/tiny-0/mace/settings.yaml").read_text())
     config = yaml.safe_load((tmp_path / "runs/tiny-0/molgen.yaml").read_text())
@@ -225,6 +231,27 @@ def test_a_core_that_is_not_there_is_refused(script, tmp_path):
     core()
     with pytest.raises(ConfigError, match="no core 9999"):
         script("benchmarks/accuracy/processes").Pinned(["true"], tmp_path / "log", core=9999, threads=1)
+
+
+def test_who_is_started_ends_with_a_program_that_is_terminated(tmp_path):
+    here = Path(__file__).parents[2] / "scripts/benchmarks"
+    program = f"""
+import sys, time, pathlib
+sys.path.insert(0, {str(here)!r})
+from accuracy.processes import Pinned
+words = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+with Pinned(words, pathlib.Path({str(tmp_path / "log")!r}), core=None, threads=1) as process:
+    process.wait()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    until = time.monotonic() + 60
+    while not (tmp_path / "log").exists() or not (tmp_path / "log").read_text().strip():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    parent.terminate()
+    assert parent.wait(60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "log").read_text()), 0)
 
 
 @pytest.mark.parametrize("name", ["three_bpa", "rmd17", "water", "silicon"])

@@ -24,6 +24,7 @@ __all__ = ["Mace", "epochs_of", "scaled"]
 
 _PREDICT = Path(__file__).with_name("mace_predict.py")
 _EPOCH = re.compile(r"^(\S+ \S+) INFO: Epoch (\d+): .*?loss=\s*([-+.\deEinfa]+).*RMSE_F=\s*([\d.]+) meV", re.MULTILINE)
+_STARTED = re.compile(r"^(\S+ \S+) INFO: Started training", re.MULTILINE)
 _LOOKED_AT = 1.0  # s, between two looks at the log
 _CALIBRATING = 3  # epochs; the first is left out
 
@@ -91,10 +92,14 @@ class Mace:
                 time.sleep(_LOOKED_AT)
         return (found[-1].ended - found[0].ended) / (found[-1].number - found[0].number)
 
-    def outcome(self, folder: Path, seconds: float) -> dict[str, Any]:
-        """What a finished run took; `seconds` is the length of an epoch, for the first of them."""
-        epochs = epochs_of(folder)
-        if not epochs:
+    def outcome(self, folder: Path) -> dict[str, Any]:
+        """What a finished run took, from its first validation to its last epoch.
+
+        Raises:
+            TrainingError: it has trained no epoch.
+        """
+        epochs, start = epochs_of(folder), _STARTED.search(_log(folder))
+        if not epochs or start is None:
             raise TrainingError("MACE has trained no epoch", where=str(folder / "output.log"))
         least = min(epochs, key=lambda epoch: epoch.loss)
         batch = int(self.settings.get("batch_size", 10))
@@ -103,7 +108,7 @@ class Mace:
         return {
             "steps": steps,
             "samples": steps * batch,
-            "minutes": (epochs[-1].ended - epochs[0].ended + seconds) / 60.0,
+            "minutes": (epochs[-1].ended - _seconds(start[1])) / 60.0,
             "epochs": len(epochs),
             "best_step": (least.number + 1) * (frames // batch),
             "validation_forces_rmse": least.forces_rmse,
@@ -122,14 +127,12 @@ class Mace:
         models = models or sorted((folder / "checkpoints").glob("*.model"))
         if not models:
             raise ConfigError("MACE wrote no model", where=str(folder))
+        words = [self.python, _PREDICT.resolve(), models[0].resolve(), *(path.resolve() for path in files.values())]
+        with Pinned(words, folder / "predict.log", core=core, threads=self.threads, folder=folder) as process:
+            process.wait()
         found: dict[str, dict[str, Tensor]] = {}
-        parameters = 0
         for name, path in files.items():
-            place = (folder / f"{name}.npz").resolve()
-            words = [self.python, _PREDICT.resolve(), models[0].resolve(), path.resolve(), place]
-            with Pinned(words, folder / f"{name}.log", core=core, threads=self.threads, folder=folder) as process:
-                process.wait()
-            with np.load(place, allow_pickle=False) as arrays:
+            with np.load(folder / f"{path.stem}.npz", allow_pickle=False) as arrays:
                 found[name] = {key: torch.from_numpy(arrays[key]) for key in ("energy", "forces")}
                 parameters = int(arrays["parameters"])
         return parameters, found
@@ -152,9 +155,16 @@ def scaled(settings: Mapping[str, Any], epochs: int) -> dict[str, Any]:
 
 def epochs_of(folder: Path) -> list[Epoch]:
     """What the log of a run says of its epochs so far."""
-    logs = sorted(path for path in (folder / "logs").glob("*.log") if not path.stem.endswith("_debug"))
-    text = logs[0].read_text(encoding="utf-8") if logs else ""
     return [
-        Epoch(int(number), datetime.fromisoformat(when).timestamp(), float(loss), float(forces))
-        for when, number, loss, forces in _EPOCH.findall(text)
+        Epoch(int(number), _seconds(when), float(loss), float(forces))
+        for when, number, loss, forces in _EPOCH.findall(_log(folder))
     ]
+
+
+def _log(folder: Path) -> str:
+    paths = sorted(path for path in (folder / "logs").glob("*.log") if not path.stem.endswith("_debug"))
+    return paths[0].read_text(encoding="utf-8") if paths else ""
+
+
+def _seconds(when: str) -> float:
+    return datetime.fromisoformat(when).timestamp()

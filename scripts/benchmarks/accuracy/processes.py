@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +40,7 @@ class Pinned:
     ) -> None:
         self._words, self._path = [str(word) for word in words], log
         log.parent.mkdir(parents=True, exist_ok=True)
+        _end_in_order()
         environment = {**os.environ, **_KEEP_FREED_MEMORY, **dict.fromkeys(_THREADS, str(threads))}
         with log.open("w", encoding="utf-8") as output, pinned(core):
             self._process = _started(self._words, environment, folder, output.fileno())
@@ -92,6 +96,12 @@ def pinned(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM unwind this process, so that those that it has started end with it."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _started(
