@@ -154,3 +154,17 @@ def test_some_of_the_frames_are_a_data_set_of_their_own(tmp_path: Path) -> None:
     assert [(key.count, key.n) for key in some.keys] == [(3, 3), (2, 3)]
     assert torch.equal(energies(some), energies(labelled)[[2, 5, 7]])
     assert some.dataset.fingerprint != labelled.dataset.fingerprint
+
+
+@pytest.mark.data
+def test_rmd17_is_warned_of_until_its_unit_is_given(data_folder: Path) -> None:
+    path = data_folder / "rmd17_ethanol.npz"
+    with pytest.warns(UserWarning, match="'E' is about what these molecules' total energies are in kcal/mol"):
+        read_labelled(path)
+    assert len(read_labelled(path, units={"energy": "kcal/mol"})) == 9633
+
+
+@pytest.mark.data
+def test_a_stress_that_is_called_a_virial_is_noticed(data_folder: Path) -> None:
+    with pytest.warns(UserWarning, match="is taken as a virial in eV.: is it a stress in eV/Å³"):
+        read_labelled(data_folder / "si64_csi.npz")

@@ -8,8 +8,8 @@ import sys
 import molgen.data
 
 PUBLIC = """
-    Buckets Cache CacheDocument LabelKey Labelled MemoryDataset Source Summary bonds_from_smiles every_batch iterate read
-    read_labelled read_smiles split summarise with_smiles write_cache
+    Buckets Cache CacheDocument LabelKey Labelled MemoryDataset Source Summary bonds_from_smiles every_batch iterate
+    read read_labelled read_smiles split summarise with_smiles write_cache
 """
 
 
