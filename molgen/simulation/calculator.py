@@ -27,7 +27,9 @@ __all__ = ["DEFAULT_SKIN", "Calculator"]
 
 # Å; in water at 300 K a search serves some 14 steps of 0.5 fs, and a wider list costs as much more as it saves
 DEFAULT_SKIN = 0.75
-_MOST_ATOMS = 2048  # of a batch
+
+# atoms in a batch: on a CPU larger ones leave its caches, elsewhere smaller ones leave it idle
+_MOST_ATOMS_ON_CPU, _MOST_ATOMS_ELSEWHERE = 1024, 8192
 
 # what `set` may change; the model is another calculator's
 _CHANGEABLE = ("skin", "charge", "spin", "one_pass")
@@ -220,7 +222,7 @@ class Calculator(ASECalculator):
         properties: Sequence[str] = ("energy", "forces"),
         *,
         batch_size: int | None = None,
-        max_atoms: int = _MOST_ATOMS,
+        max_atoms: int | None = None,
     ) -> list[dict[str, Any]]:
         """The properties of many structures, several of like size in one pass.
 
@@ -231,7 +233,8 @@ class Calculator(ASECalculator):
             atoms: of any sizes, elements, cells and periodicities that the model takes.
             properties: of `implemented_properties`; of committees energy_deviation and forces_deviation too.
             batch_size: most structures in a pass.
-            max_atoms: most atoms in a pass. A batch that doesn't fit in memory is halved all the same.
+            max_atoms: most atoms in a pass; 1024 on a CPU and 8192 elsewhere if left out. A batch that doesn't fit in
+                memory is halved all the same.
 
         Returns:
             One dictionary per structure, in their order, with the properties by name.
@@ -243,6 +246,8 @@ class Calculator(ASECalculator):
         self._refuse_unknown(properties)
         for index, frame in enumerate(frames):
             _refuse_absent(frame, properties, f"structure {index}")
+        if max_atoms is None:
+            max_atoms = _MOST_ATOMS_ON_CPU if self.model.device.type == "cpu" else _MOST_ATOMS_ELSEWHERE
         with torch.inference_mode(False):
             found = evaluate_batches(
                 self.model,

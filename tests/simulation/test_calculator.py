@@ -289,9 +289,10 @@ def test_a_calculator_is_told_as_plain_data_and_made_again_of_it(tmp_path) -> No
         Calculator.fromdict(Calculator(potential()).todict())
 
 
-def test_a_copy_and_a_pickle_compute_the_same_and_share_nothing() -> None:
+@pytest.mark.parametrize("use", sorted(ENCODERS))
+def test_a_copy_and_a_pickle_compute_the_same_and_share_nothing(use: str) -> None:
     atoms = silicon()
-    atoms.calc = Calculator(potential(), skin=0.4)
+    atoms.calc = Calculator(potential(use), skin=0.4)
     forces = atoms.get_forces()
     for other in (copy.deepcopy(atoms.calc), ForkingPickler.loads(ForkingPickler.dumps(atoms.calc))):
         assert other.todict() == atoms.calc.todict()

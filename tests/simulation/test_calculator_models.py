@@ -225,3 +225,17 @@ def test_a_loaded_potential_of_a_module_that_was_converted_is_served_in_the_dtyp
     assert calculator.model.dtype == torch.float64
     assert loaded.module.dtype == torch.float32
     assert calculator.todict()["model"] == str(loaded.path)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_gpu_gives_what_the_cpu_gives(dtype: str) -> None:
+    here, there = (Calculator(potential(), device=device, dtype=dtype) for device in ("cpu", "cuda"))
+    tolerance = 1e-9 if dtype == "float64" else 1e-3
+    atoms = mixture()
+    for _ in range(3):
+        assert np.allclose(there.get_forces(atoms), here.get_forces(atoms), rtol=0, atol=tolerance)
+        assert np.allclose(there.get_stress(atoms), here.get_stress(atoms), rtol=0, atol=tolerance)
+        atoms.rattle(0.02, rng=np.random.default_rng(0))
+    for own, expected in zip(there.batched([atoms, ethanol()]), here.batched([atoms, ethanol()]), strict=True):
+        assert np.allclose(own["forces"], expected["forces"], rtol=0, atol=tolerance)
