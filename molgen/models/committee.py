@@ -14,6 +14,8 @@ from molgen.structures import Structures
 
 __all__ = ["Committee"]
 
+_SAME_ZERO = 1.0  # eV; fits to parts of one data set differ by less
+
 
 class Committee(nn.Module):
     """The mean of potentials and their standard deviations, over one batch and one neighbour search for all.
@@ -39,6 +41,7 @@ class Committee(nn.Module):
                         where=f"member {number}",
                         remedy="train them with one config and different seeds",
                     )
+            _refuse_other_zero(first, member, number)
         self.members = nn.ModuleList(members)
         self.elements, self.conditions = first.elements, first.conditions
         self.provides, self.conservative, self.periodic = first.provides, first.conservative, first.periodic
@@ -92,6 +95,19 @@ class Committee(nn.Module):
             if name in stacked:
                 out[f"{name}_deviation"] = stacked[name].std(0)
         return out
+
+
+def _refuse_other_zero(first: Potential, other: Potential, number: int) -> None:
+    """Refuse energies counted from another zero, whose mean has no meaning."""
+    for symbol, element in first.record.elements.items():
+        one, two = element.isolated_energy, other.record.elements[symbol].isolated_energy
+        if abs(one - two) > _SAME_ZERO:
+            raise ConfigError(
+                f"members of a committee have {symbol} at {one:.3f} and {two:.3f} eV, so they were trained on different "
+                "methods",
+                where=f"member {number}",
+                remedy="train them on data of one method",
+            )
 
 
 def _shown(value: object) -> str:

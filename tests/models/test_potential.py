@@ -273,3 +273,11 @@ def test_a_committee_of_one_or_of_strangers_is_refused():
         Committee([assembled().module])
     with pytest.raises(ConfigError, match=r"differ in conditions"):
         Committee([assembled().module, assembled(conditions=["spin"]).module])
+
+
+def test_members_of_a_committee_count_energies_from_one_zero():
+    other = assembled().module
+    carbon = ELEMENTS["C"].model_copy(update={"isolated_energy": -48.8})
+    other.record = other.record.model_copy(update={"elements": {**ELEMENTS, "C": carbon}})
+    with pytest.raises(ConfigError, match=r"C at -1029\.500 and -48\.800 eV.*\(member 1\)"):
+        Committee([assembled().module, other])
