@@ -14,7 +14,7 @@ from molgen.structures import Structures
 
 __all__ = ["Committee"]
 
-_SAME_ZERO = 1.0  # eV; fits to parts of one data set differ by less
+_SAME_ZERO = 1.0  # eV
 
 
 class Committee(nn.Module):
@@ -98,13 +98,14 @@ class Committee(nn.Module):
 
 
 def _refuse_other_zero(first: Potential, other: Potential, number: int) -> None:
-    """Refuse energies counted from another zero, whose mean has no meaning."""
+    """Refuse energies counted from another zero, whose mean has no meaning; fits to data may differ by any amount."""
+    if not first.record.isolated_source == other.record.isolated_source == "given":
+        return
     for symbol, element in first.record.elements.items():
         one, two = element.isolated_energy, other.record.elements[symbol].isolated_energy
         if abs(one - two) > _SAME_ZERO:
             raise ConfigError(
-                f"members of a committee have {symbol} at {one:.3f} and {two:.3f} eV, so they were trained on different "
-                "methods",
+                f"members of a committee have {symbol} at {one:.3f} and {two:.3f} eV: they are of different methods",
                 where=f"member {number}",
                 remedy="train them on data of one method",
             )
