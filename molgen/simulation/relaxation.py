@@ -135,6 +135,7 @@ class _Relaxer:
         self, atoms: Atoms, calculator: Any, optimizer: str, cell: bool, fmax: float, force_limit: float
     ) -> None:
         self.reason: str | None = None
+        atoms.arrays.pop("momenta", None)  # of other positions
         self._refusal: StructureError | None = None
         self._atoms, self._start, self._calculator = atoms, atoms.copy(), calculator
         self._name, self._cell, self._fmax, self._limit = optimizer, cell, fmax, force_limit
@@ -148,6 +149,7 @@ class _Relaxer:
         """Yield step and largest force after each evaluation, the first included."""
         self._atoms.calc = self._calculator
         try:
+            _refuse_not_finite(self._atoms)
             self._look()
         except StructureError as refused:
             self._refusal, self.reason = refused, str(refused)
@@ -177,7 +179,7 @@ class _Relaxer:
             energy_before=self._before,
             energy_after=float("nan") if good is None else good.energy,
             max_force=float("nan") if good is None else good.largest,
-            rmsd=displacement(self._start, atoms),
+            rmsd=float("nan") if good is None else displacement(self._start, atoms),
             converged=self._converged and self.reason is None,
             reason=self.reason,
             refusal=self._refusal,
@@ -219,6 +221,18 @@ class _Relaxer:
 
         kind = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}[self._name]
         return kind(FrechetCellFilter(self._atoms) if self._cell else self._atoms, logfile=None)
+
+
+def _refuse_not_finite(atoms: Atoms) -> None:
+    wrong = np.flatnonzero(~np.isfinite(atoms.positions).all(1))
+    if len(wrong):
+        atom = int(wrong[0])
+        raise StructureError(
+            f"the position of atom {atom} ({atoms.symbols[atom]}) is {atoms.positions[atom].tolist()}",
+            expected="finite numbers",
+        )
+    if not np.isfinite(atoms.cell.array).all():
+        raise StructureError("a cell vector is not finite", remedy="give zeros where there is no cell")
 
 
 def _require_cells(inputs: Inputs, calculator: Any) -> None:

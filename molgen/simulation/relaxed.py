@@ -182,8 +182,15 @@ class RelaxationInterrupted(KeyboardInterrupt):
 
 
 def displacement(before: Atoms, after: Atoms) -> float:
-    """RMSD in Å: after superposition, or for what is periodic after a common shift, at the new cell."""
+    """RMSD in Å: after superposition, or for what is periodic after a common shift, at the new cell. NaN for what is not finite.
+
+    Args:
+        before: where they were.
+        after: where they are.
+    """
     start, end = before.get_positions(), after.get_positions()
+    if not all(np.isfinite(rows).all() for rows in (start, end, before.cell.array, after.cell.array)):
+        return float("nan")
     if before.pbc.any():
         # what the cell alone does to the atoms is no displacement
         start = start @ np.linalg.pinv(before.cell.array) @ after.cell.array if before.cell.rank == 3 else start

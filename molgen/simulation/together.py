@@ -6,14 +6,17 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from molgen.conversion import from_ase
+import torch
+
 from molgen.errors import ConfigError, StructureError
 from molgen.interruption import Interruption
+from molgen.simulation.admission import renamed
 from molgen.simulation.batched import plan
 from molgen.simulation.batched_relaxation import RelaxedBatch, relax_batch
 from molgen.simulation.calculator import Calculator
 from molgen.simulation.inputs import Inputs, as_calculator
 from molgen.simulation.relaxed import Relaxation, RelaxationInterrupted, Relaxations
+from molgen.structures import Structures, concatenate
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -56,17 +59,48 @@ def relax_inputs(
                 where=f"{inputs.source}, structure {number}",
                 remedy="choose another optimizer, or remove them",
             )
-    found: dict[int, Relaxation] = {}
+    admitted, found = _admitted(inputs, calculator)
+    fit = list(admitted)
     most = _MOST_ATOMS.get(potential.device.type, _MOST_ATOMS["cpu"])
     with Interruption() as interruption:
-        for batch in plan([len(atoms) for atoms in inputs.atoms], None, most):
-            relaxed = relax_batch(from_ase([inputs.atoms[index] for index in batch]), potential, **options)
+        for places in plan([len(inputs.atoms[index]) for index in fit], None, most):
+            batch = [fit[place] for place in places]
+            relaxed = relax_batch(concatenate([admitted[index] for index in batch]), potential, **options)
             found |= {index: _result(inputs.atoms[index], relaxed, place) for place, index in enumerate(batch)}
             if on_step is not None:
                 on_step(batch[-1], found[batch[-1]].steps, found[batch[-1]].max_force)
             if interruption.signalled and len(found) < len(inputs.atoms):
                 raise RelaxationInterrupted(_in_order(found, inputs))
     return _in_order(found, inputs)
+
+
+def _admitted(inputs: Inputs, calculator: Calculator) -> tuple[dict[int, Structures], dict[int, Relaxation]]:
+    """What the calculator takes, with its own charges and spins, and what became of those that it refuses."""
+    admitted: dict[int, Structures] = {}
+    refused: dict[int, Relaxation] = {}
+    for number, atoms in enumerate(inputs.atoms):
+        try:
+            admitted[number] = calculator._admission.many([atoms], [0], torch.device("cpu"))
+        except StructureError as error:
+            refused[number] = _refused(atoms, error, number)
+    return admitted, refused
+
+
+def _refused(given: Atoms, error: StructureError, number: int) -> Relaxation:
+    nothing = float("nan")
+    atoms: Atoms = given.copy()
+    atoms.arrays.pop("momenta", None)
+    return Relaxation(
+        atoms=atoms,
+        steps=0,
+        energy_before=nothing,
+        energy_after=nothing,
+        max_force=nothing,
+        rmsd=nothing,
+        converged=False,
+        reason=str(renamed(error, None)),
+        refusal=renamed(error, number),
+    )
 
 
 def _in_order(found: dict[int, Relaxation], inputs: Inputs) -> Relaxations:
