@@ -109,18 +109,12 @@ class Relaxer:
     def _relax_batches(self, outcome: _Outcome, advance: Callable[[float], None]) -> None:
         from molgen.simulation.batched import plan
         from molgen.simulation.batched_relaxation import relax_batch
-        from molgen.simulation.evaluation import OutOfMemoryError
 
         sizes = outcome.structures.n_atoms[outcome.places].tolist()
         for batch in plan(sizes, None, _MOST_ATOMS.get(self._module.device.type, _MOST_ATOMS["cpu"])):
             places = sorted(outcome.places[number] for number in batch)
             structures = outcome.structures.select(places)
-            try:
-                found = relax_batch(structures, self._module, fmax=_FMAX, steps=_STEPS, on_step=advance)
-            except OutOfMemoryError as error:
-                for place in places:
-                    outcome.reasons[place] = str(error)
-                continue
+            found = relax_batch(structures, self._module, fmax=_FMAX, steps=_STEPS, on_step=advance)
             outcome.settle(places, found)
 
 

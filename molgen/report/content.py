@@ -110,6 +110,8 @@ class Report:
             if len(getattr(self, name)) == 0:
                 object.__setattr__(self, name, default)
             lists[name] = getattr(self, name)
+        if self.relaxed is not None:
+            lists["relaxed"] = range(len(self.relaxed))
         lists |= {f"flags[{name!r}]": values for name, values in self.flags.items()}
         lists |= {f"properties[{name!r}]": values for name, values in self.properties.items()}
         for name, values in lists.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from molgen.report import write_report
 
@@ -87,6 +88,22 @@ def test_the_failed_molecule_is_shown_with_its_reason(opened):
     opened.press("ArrowRight")
     opened.wait_for("document.querySelector('#caption .reason')?.textContent === \"bonds can't be perceived\"")
     assert drawn(opened.picture("#viewer")) > 0.01
+
+
+def test_a_button_shows_the_relaxed_structure_as_the_other_was_turned(browser, make_report, molecules, tmp_path):
+    stretched = molecules.replace(positions=molecules.positions * torch.tensor([1.0, 1.0, 2.5]))
+    write_report(tmp_path / "report.html", make_report(relaxed=stretched))
+    assert browser.open(tmp_path / "report.html") == "ready"
+    browser.drag("#viewer", right=80, down=30)
+    drawn_one = browser.picture("#viewer")
+    button = "document.getElementById('relaxed')"
+    browser.evaluate(f"{button}.click()")
+    relaxed_one = browser.picture("#viewer")
+    assert (drawn_one != relaxed_one).any(-1).mean() > 0.01
+    browser.evaluate(f"{button}.click()")
+    browser.wait_for(f"{button}.getAttribute('aria-pressed') === 'false'")
+    assert np.abs(browser.picture("#viewer").astype(int) - drawn_one).max(-1).mean() < 1
+    assert browser.complaints() == []
 
 
 def test_a_phone_shows_all_without_scrolling_sideways(browser, page):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molgen.report import Histogram, beside, distributions
+from molgen.report import Histogram, beside, distributions, spread
 from molgen.report.plots import histogram, interval
 from molgen.structures import concatenate
 
@@ -98,3 +99,19 @@ def test_an_interval_is_drawn_inside_its_axis(value):
     plot = interval(Measured(value, value, value, 1), Measured(value, value, value, 1))
     assert "nan" not in plot
     assert ("circle" in plot) == (not math.isnan(value))
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=80), st.sampled_from(["eV", "Å"]))
+def test_numbers_of_any_size_are_counted_in_a_few_bins(values, unit):
+    (found,) = spread("Strain", values, unit)
+    beyond = re.search(r"\((\d+) above", found.title)
+    assert sum(found.counts.values()) + (int(beyond[1]) if beyond else 0) == len(values)
+    assert max(found.counts) - min(found.counts) <= 41
+    assert histogram(found).startswith("<svg")
+
+
+def test_a_few_large_numbers_do_not_hide_the_others():
+    (found,) = spread("Strain", [0.1, 0.2, 0.3, 0.4] * 10 + [900.0, math.nan], "eV")
+    assert found.title == "Strain (1 above 1.2 eV not shown)"
+    assert found.width == 0.01
+    assert spread("Strain", [math.nan], "eV") == []

@@ -89,7 +89,7 @@ def test_the_policy_names_the_two_scripts_and_nothing_else(written):
 
 
 def test_the_page_says_what_it_was_given(written):
-    for expected in ("Five molecules", "QM9", "qm9-egnn", "80.0 %", "37.6 to 96.4 %", "97.7 %", "strain", "0.25"):
+    for expected in ("Five molecules", "QM9", "qm9-egnn", "80.0 %", "37.6 to 96.4 %", "97.7 %", "Strain, median", "0.25 eV"):
         assert expected in written.text
     assert "All 5, in the order of generation" in written.text
     assert "bonds can't be perceived 1" in written.text
@@ -192,6 +192,37 @@ def test_without_chemiscope_the_page_keeps_its_drawings(light, make_report):
     text = page._page(make_report())
     assert len(text) < 200_000
     assert text.count('class="drawing"') == len(SMILES)
+
+
+def test_relaxed_structures_stand_behind_those_that_were_drawn(light, make_report, molecules):
+    moved = molecules.replace(positions=2 * molecules.positions)
+    reasons = [None, "not converged", None, "not converged", None]
+    parsed = Parsed(page._page(make_report(relaxed=moved, relaxed_reasons=reasons)))
+    drawn, relaxed = parsed.data()["molecules"]["1"]["structure"], parsed.data()["relaxed"]["1"]
+    assert relaxed["x"] == pytest.approx([2 * x for x in drawn["x"]], abs=2e-3)
+    assert relaxed["names"] == drawn["names"]
+    assert "Not relaxed:" in parsed.text
+    assert "not converged 2" in parsed.text
+
+
+def test_a_page_without_relaxation_says_nothing_of_it(light, make_report):
+    parsed = Parsed(page._page(make_report()))
+    assert "relaxed" not in parsed.data()
+    assert "Not relaxed" not in parsed.text
+    (button,) = [a for tag, a in parsed.tags if a.get("id") == "relaxed"]
+    assert "hidden" in button
+
+
+def test_metrics_that_are_no_fractions_have_their_unit(light, make_report):
+    text = Parsed(page._page(make_report())).text
+    assert "Strain, median" in text
+    assert "0.25 eV" in text
+    assert "0.2 to 0.3 eV" in text
+
+
+def test_relaxed_structures_must_be_as_many(make_report, molecules):
+    with pytest.raises(StructureError, match="relaxed has 2 entries; expected one per structure, 5"):
+        make_report(relaxed=molecules.select([0, 1]))
 
 
 def test_lists_of_the_wrong_length_are_refused(make_report):
