@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from molgen.errors import SimulationError
+from molgen.simulation.extended_xyz import fixed_atoms
 from molgen.simulation.trajectory import Trajectory, open_trajectory
 
 if TYPE_CHECKING:
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["frames_to_continue", "refuse_other_system"]
 
 
-def refuse_other_system(frame: Atoms, atoms: Atoms, where: str) -> None:
+def refuse_other_system(frame: Atoms, atoms: Atoms, where: str, *, all_constraints: bool = True) -> None:
     """Refuse to go on from a frame that is not of these atoms, wherever they are by now.
 
+    Args:
+        frame: the last one.
+        atoms: of the run that is to go on.
+        where: the file of the frame.
+        all_constraints: False where the file tells of atoms that are fixed, and of no other constraints.
+
     Raises:
-        SimulationError: other elements, another cell, other masses, another charge or spin.
+        SimulationError: other elements, another cell, other masses, another charge or spin, other constraints.
     """
     if frame.get_chemical_symbols() != atoms.get_chemical_symbols():
         raise SimulationError(
@@ -34,11 +41,23 @@ def refuse_other_system(frame: Atoms, atoms: Atoms, where: str) -> None:
         "charge": frame.info.get("charge") == atoms.info.get("charge"),
         "spin": frame.info.get("spin") == atoms.info.get("spin"),
     }
+    same["constraints"] = fixed_atoms(frame) == fixed_atoms(atoms) and (
+        not all_constraints or _others(frame) == _others(atoms)
+    )
     for name, equal in same.items():
         if not equal:
+            ours = f"{name} are not those" if name in ("masses", "constraints") else f"{name} is not that"
             raise SimulationError(
-                f"the structure's {name} is not that of the frames", where=where, remedy="start from the same structure"
+                f"the structure's {ours} of the frames", where=where, remedy="start from the same structure"
             )
+
+
+def _others(atoms: Atoms) -> list[str]:
+    """Constraints other than fixed atoms, as ASE writes them down."""
+    from ase.constraints import FixAtoms
+    from ase.io.jsonio import encode
+
+    return sorted(encode(each.todict()) for each in atoms.constraints if not isinstance(each, FixAtoms))
 
 
 def frames_to_continue(path: Path) -> Trajectory | None:

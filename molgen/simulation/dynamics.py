@@ -72,7 +72,7 @@ def run_md(
         SimulationInterrupted: SIGINT or SIGTERM, after the last state was written.
         ConfigError: a setting that makes no sense.
         InputError: a structure or a file that can't be used.
-        OutputError: `out` is there already, or can't be written.
+        OutputError: `out` or `log` is there already, can't be written, or is where the structure comes from.
 
     >>> import tempfile
     >>> from ase.build import molecule
@@ -86,6 +86,7 @@ def run_md(
     settings = Settings(ensemble, temperature, timestep, friction, interval, seed, velocities)
     out, limits = Path(out), limits or Limits()
     log = out.with_suffix(".csv") if log is None else Path(log)
+    _refuse_input(structure, out, log)
     _refuse_existing(out, log, restart=restart, overwrite=overwrite)
     atoms = _one_of(structure, index)
     atoms.calc = as_calculator(model, device=device, dtype=dtype)
@@ -104,6 +105,15 @@ def _one_of(structure: Any, index: int | None) -> Atoms:
     if not -n <= (index or 0) < n:
         raise InputError(f"there is no structure {index}", where=found.source, expected=f"0 to {n - 1}")
     return found.atoms[index or 0]
+
+
+def _refuse_input(structure: Any, out: Path, log: Path) -> None:
+    """Refuse to write where the structure is read from, whatever may be replaced."""
+    if not isinstance(structure, str | Path):
+        return
+    for path in (out, log):
+        if path.resolve() == Path(structure).resolve():
+            raise OutputError(f"{path} is the file that the structure is read from", remedy="choose another name")
 
 
 def _refuse_existing(out: Path, log: Path, *, restart: bool, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ from molgen.errors import FileFormatError
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["extended_xyz", "read_extended_xyz", "whole_frames"]
+__all__ = ["extended_xyz", "fixed_atoms", "read_extended_xyz", "whole_frames"]
 
 _NUMBERS = ("energy", "free_energy", "dipole", "stress", "magmom")  # results that stand in the comment line
 _ROWS = ("forces", "charges", "energies", "magmoms")  # results that are columns
@@ -23,6 +23,8 @@ _PLAIN = re.compile(r"[\w.:+/-]+")
 
 def extended_xyz(atoms: Atoms) -> str:
     """A frame: positions, momenta, masses of its own, cell, info of plain values, and the calculator's results.
+
+    Atoms that `FixAtoms` holds are marked in `move_mask`, as ASE reads it; other constraints have no place.
 
     >>> from ase import Atoms
     >>> print(extended_xyz(Atoms("H", positions=[[0, 0, 0.1]], info={"step": 3})), end="")
@@ -39,6 +41,9 @@ def extended_xyz(atoms: Atoms) -> str:
     columns |= {name: np.asarray(results[name]) for name in _ROWS if name in results}
     table = np.concatenate([rows.reshape(len(atoms), -1) for rows in columns.values()], axis=1)
     heads = [f"{name}:R:{rows.size // len(atoms)}" for name, rows in columns.items()]
+    held = fixed_atoms(atoms)
+    if held:
+        heads.append("move_mask:L:1")
     marks = [f"Properties=species:S:1:{':'.join(heads)}"]
     if atoms.cell.any():
         # numpy's rows of three vectors, one after the other
@@ -46,11 +51,20 @@ def extended_xyz(atoms: Atoms) -> str:
     marks += [f"{name}={_text(_full(name, results[name]))}" for name in _NUMBERS if name in results]
     marks += [f"{name}={_text(value)}" for name, value in atoms.info.items() if value is not None]
     marks.append('pbc="' + " ".join("T" if periodic else "F" for periodic in atoms.pbc) + '"')
+    moves = [f" {_text(atom not in held)}" if held else "" for atom in range(len(atoms))]
     rows = [
-        f"{symbol} {' '.join(map(repr, row))}"
-        for symbol, row in zip(atoms.get_chemical_symbols(), table.tolist(), strict=True)
+        f"{symbol} {' '.join(map(repr, row))}{move}"
+        for symbol, row, move in zip(atoms.get_chemical_symbols(), table.tolist(), moves, strict=True)
     ]
     return "\n".join([str(len(atoms)), " ".join(marks), *rows]) + "\n"
+
+
+def fixed_atoms(atoms: Atoms) -> set[int]:
+    """Those that `FixAtoms` holds, by all such constraints together."""
+    from ase.constraints import FixAtoms
+
+    held = [each.get_indices() for each in atoms.constraints if isinstance(each, FixAtoms)]
+    return {int(atom) % len(atoms) for indices in held for atom in indices}
 
 
 def read_extended_xyz(text: str, path: Path) -> Atoms:

@@ -182,11 +182,9 @@ class RelaxationInterrupted(KeyboardInterrupt):
 
 
 def displacement(before: Atoms, after: Atoms) -> float:
-    """RMSD in Å: after superposition, or for what is periodic after a common shift, at the new cell. NaN for what is not finite.
+    """RMSD in Å: after superposition, or for what is periodic after a common shift, at the new cell.
 
-    Args:
-        before: where they were.
-        after: where they are.
+    NaN where a position or a cell is not finite.
     """
     start, end = before.get_positions(), after.get_positions()
     if not all(np.isfinite(rows).all() for rows in (start, end, before.cell.array, after.cell.array)):

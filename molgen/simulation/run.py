@@ -174,7 +174,7 @@ class Run:
         """The step of the last frame, whose positions and momenta are taken over as they are."""
         frame, atoms = before.frame(-1), self._atoms
         step = self._settings.continues(frame.info, str(before.path))
-        refuse_other_system(frame, atoms, str(before.path))
+        refuse_other_system(frame, atoms, str(before.path), all_constraints=before.all_constraints)
         self._hold_center()
         atoms.positions[:] = frame.positions
         atoms.set_momenta(frame.get_momenta(), apply_constraint=False)

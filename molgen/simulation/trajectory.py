@@ -10,7 +10,7 @@ import struct
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Trajectory(ABC):
         path: of the file; there, with frames, unless it is `new`.
         new: start a file, replacing one that is there.
     """
+
+    all_constraints: ClassVar[bool] = True  # whether frames have others than fixed atoms
 
     def __init__(self, path: Path, *, new: bool) -> None:
         self.path = path
@@ -196,6 +198,8 @@ class _Ulm(Trajectory):
 
 class _ExtendedXyz(Trajectory):
     """Extended xyz; frames are found by counting lines, and what follows the last whole one is cut off."""
+
+    all_constraints = False
 
     def _open(self, new: bool) -> None:
         self._starts: list[int] = []  # byte of each whole frame
