@@ -78,7 +78,7 @@ def unit_of(table: Table, quantity: str, units: Mapping[str, str]) -> tuple[str,
     stated = _stated(table, quantity)
     if quantity in units:
         if stated not in (None, units[quantity]):
-            what = f"the file says that its {quantity} is in {stated}, it is taken in {units[quantity]} as you say"
+            what = f"the file states {stated} for {quantity}, which you say to take in {units[quantity]}"
             warnings.warn(f"{table.path}: {what}", UserWarning, stacklevel=2)
         return units[quantity], "given"
     if stated is not None:

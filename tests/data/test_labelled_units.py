@@ -77,7 +77,7 @@ def test_the_users_unit_goes_before_the_files_and_the_contradiction_is_told(tmp_
     made = frames()
     for atoms in made:
         atoms.info["units"] = "kcal/mol, kcal/mol/Å"
-    with pytest.warns(UserWarning, match="the file says that its energy is in kcal/mol, it is taken in eV"):
+    with pytest.warns(UserWarning, match="the file states kcal/mol for energy, which you say to take in eV"):
         labelled = read_labelled(extxyz(tmp_path, made), units={"energy": "eV", "forces": "eV/Å"})
     assert [key.unit for key in labelled.keys] == ["eV", "eV/Å"]
 
