@@ -74,11 +74,14 @@ def relax(
     """Relax structures. Those that don't converge are written too, and marked; then the exit code is 3."""
     keep_freed_memory()
     apply_threads(threads)
+    from molgen.errors import ConfigError
     from molgen.simulation.progress import relaxation_bar
     from molgen.simulation.relaxation import relax as run
-    from molgen.simulation.relaxed import RelaxationInterrupted, refuse_existing
+    from molgen.simulation.relaxed import RelaxationInterrupted, refuse_existing, writable_format
 
     refuse_existing(out, overwrite=overwrite)
+    if cell and writable_format(out) == "sdf":
+        raise ConfigError("SDF has no place for the cells that are to be relaxed", remedy="write .extxyz")
     try:
         with warnings_told(), relaxation_bar() as told:
             results = run(
@@ -103,7 +106,8 @@ def relax(
 
 
 def _write(results: Relaxations, out: Path, json: Path | None, overwrite: bool) -> None:
-    results.write(out, overwrite=overwrite)
+    with warnings_told():
+        results.write(out, overwrite=overwrite)
     bad = out.with_name(f"{out.stem}.bad.extxyz")
     left = results.write_bad(bad)
     if json is not None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -22,6 +23,7 @@ from molgen.simulation.guard import FORCE_LIMIT, collapsed
 from molgen.simulation.lbfgs import Descent
 from molgen.simulation.relaxed import displacement
 from molgen.simulation.serving import Given, dtype_named, serve
+from molgen.simulation.settings import require_integer
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -118,10 +120,9 @@ def relax_batch(
 def check_numbers(*, fmax: float, steps: int, force_limit: float) -> None:
     """Raise ConfigError for options of a relaxation that make no sense."""
     for name, value in (("fmax", fmax), ("force_limit", force_limit)):
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"{name} is {value}", expected="a positive number of eV/Å")
-    if steps < 1:
-        raise ConfigError(f"steps is {steps}", expected="at least 1")
+        if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{name} is {value!r}", expected="a positive number of eV/Å")
+    require_integer("steps", steps, 1)
 
 
 class _Results:

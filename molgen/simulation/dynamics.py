@@ -10,7 +10,7 @@ from molgen.errors import ConfigError, InputError, OutputError
 from molgen.simulation.guard import Limits
 from molgen.simulation.inputs import as_calculator, as_inputs
 from molgen.simulation.run import Run, Simulation, SimulationInterrupted
-from molgen.simulation.settings import Settings
+from molgen.simulation.settings import Settings, require_integer
 from molgen.simulation.trajectory import trajectory_kind
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def run_md(
     ...     run_md(molecule("CO"), EMT(), f"{folder}/co.traj", steps=10, ensemble="nve").time
     5.0
     """
-    if steps < 0:
-        raise ConfigError(f"steps is {steps}", expected="0 or more")
+    require_integer("steps", steps, 0)
     settings = Settings(ensemble, temperature, timestep, friction, interval, seed, velocities)
     out, limits = Path(out), limits or Limits()
     log = out.with_suffix(".csv") if log is None else Path(log)

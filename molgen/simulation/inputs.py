@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -46,14 +46,22 @@ def as_inputs(given: Any) -> Inputs:
 
     Raises:
         FileFormatError: a file that is missing, empty, or can't be read.
-        InputError: no structure, or a structure without atoms.
+        InputError: something else, no structure, or a structure without atoms.
     """
     if isinstance(given, str | Path):
         found = _read(Path(given))
     elif isinstance(given, Structures):
         found = Inputs(_plain(given), given if bool(given.bonds_known.all()) else None)
     else:
-        frames: Sequence[Atoms] = [given] if hasattr(given, "get_positions") else list(given)
+        frames: Sequence[Any] = (
+            [given] if hasattr(given, "get_positions") or not isinstance(given, Iterable) else [*given]
+        )
+        for frame in frames:
+            if not hasattr(frame, "get_positions"):
+                raise InputError(
+                    f"{type(frame).__name__} is no structure",
+                    expected="ase.Atoms, several of them, Structures, or the path of a file",
+                )
         found = Inputs([_bare(frame) for frame in frames])
     if not found.atoms:
         raise InputError("there are no structures", where=found.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from molgen.atomic import atomic_path, write_atomically
-from molgen.errors import InputError, OutputError, StructureError
+from molgen.errors import DroppedDataWarning, InputError, OutputError, StructureError
 from molgen.simulation.extended_xyz import extended_xyz
 from molgen.structures import Structures
 
@@ -118,11 +119,22 @@ class Relaxations(Sequence[Relaxation]):
         Raises:
             OutputError: the file is there, or can't be written.
             InputError: no format of this suffix, or one that holds a single structure.
+
+        Warns:
+            DroppedDataWarning: cells, which SDF has no place for.
         """
         path = Path(path)
         refuse_existing(path, overwrite=overwrite)
         kind = writable_format(path, len(self))
         if kind == "sdf":
+            periodic = sum(bool(each.atoms.pbc.any()) for each in self)
+            if periodic:
+                warnings.warn(
+                    f"{path}: the cells of {periodic} periodic structures are left out, since SDF has no place for "
+                    "them; write .extxyz to keep them",
+                    DroppedDataWarning,
+                    stacklevel=2,
+                )
             text = io.StringIO()
             self._write_sdf(text)
             write_atomically(path, text.getvalue())

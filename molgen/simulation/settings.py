@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, Final
 
 from molgen.errors import ConfigError, SimulationError, nearest
 
-__all__ = ["ENSEMBLES", "RUN_PREFIX", "Settings", "parse_time"]
+__all__ = ["ENSEMBLES", "RUN_PREFIX", "Settings", "parse_time", "require_integer"]
 
 ENSEMBLES: Final = ("nve", "langevin")
 _VELOCITIES: Final = ("draw", "file")
@@ -44,10 +45,14 @@ class Settings:
                 raise ConfigError(
                     f"unknown {name} {value!r}", expected=" or ".join(known), remedy=nearest(value, known)
                 )
+        for name in ("temperature", "timestep", "friction"):
+            if not (_are_numbers(value := getattr(self, name)) and math.isfinite(value)):
+                raise ConfigError(f"the {name} is {value!r}", expected="a number")
         _require("temperature", self.temperature, self.temperature >= 0, "0 K or more")
         _require("timestep", self.timestep, self.timestep > 0, "a positive number of fs")
         _require("friction", self.friction, self.friction > 0, "a positive number of 1/fs")
-        _require("interval", self.interval, self.interval >= 1, "at least 1 step")
+        require_integer("the interval", self.interval, 1)
+        require_integer("the seed", self.seed, 0)
 
     def as_info(self, step: int) -> dict[str, Any]:
         """What a frame of this step says of its run."""
@@ -103,8 +108,14 @@ def parse_time(text: str) -> float:
     return float(found[1]) * _FEMTOSECONDS[found[2]]
 
 
+def require_integer(name: str, value: object, least: int) -> None:
+    """Raise ConfigError for what is no integer, or too small."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ConfigError(f"{name} is {value!r}", expected=f"an integer, {least} or more")
+
+
 def _require(name: str, value: float, right: bool, expected: str) -> None:
-    if not (math.isfinite(value) and right):
+    if not right:
         raise ConfigError(f"the {name} is {value}", expected=expected)
 
 

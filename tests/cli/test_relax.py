@@ -161,3 +161,12 @@ def test_the_script_prints_the_table_and_the_file(model, tmp_path, capsys, monke
     monkeypatch.setattr(sys, "argv", [str(script), *places, "--model", str(model)])
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.splitlines()[-2:] == ["1 of 1 converged", places[1]]
+
+
+def test_cells_are_not_relaxed_into_a_file_without_a_place_for_them(model, tmp_path, capsys):
+    ase.io.write(tmp_path / "in.cif", silicon())
+    assert run(tmp_path / "in.cif", model, tmp_path / "out.sdf", "--cell") == 2
+    assert "SDF has no place for the cells" in capsys.readouterr().err
+    assert not (tmp_path / "out.sdf").exists()
+    run(tmp_path / "in.cif", model, tmp_path / "out.sdf", "--steps", "1")
+    assert "are left out, since SDF has no place for them" in capsys.readouterr().err
