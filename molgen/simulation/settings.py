@@ -110,8 +110,10 @@ def parse_time(text: str) -> float:
 
 def require_integer(name: str, value: object, least: int) -> None:
     """Raise ConfigError for what is no integer, or too small."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ConfigError(f"{name} is {value!r}", expected=f"an integer, {least} or more")
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ConfigError(f"{name} is {value!r}", expected="an integer")
+    if value < least:
+        raise ConfigError(f"{name} is {value}", expected=f"at least {least}" if least else "0 or more")
 
 
 def _require(name: str, value: float, right: bool, expected: str) -> None:
