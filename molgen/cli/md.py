@@ -122,7 +122,10 @@ def md(
     if json is not None:
         write_json(json, _summary(simulation))
     if json != STDOUT:
-        _tell(simulation)
+        if restart and not simulation.new_steps:
+            typer.echo(f"nothing is left to do: {simulation.steps} steps are done already, in {simulation.trajectory}")
+        else:
+            _tell(simulation)
 
 
 def _steps(steps: int | None, length: str | None, timestep: float) -> int:
@@ -159,6 +162,7 @@ def _summary(simulation: Simulation) -> dict[str, Any]:
         "out": str(simulation.trajectory),
         "log": str(simulation.log),
         "steps": simulation.steps,
+        "new_steps": simulation.new_steps,
         "time_fs": simulation.time,
         "temperature_K": simulation.temperature,
         "drift_meV_per_atom_ps": simulation.drift,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from molgen.errors import ConfigError, InputError, OutputError
+from molgen.simulation.calculator import Calculator
 from molgen.simulation.guard import Limits
 from molgen.simulation.inputs import as_calculator, as_inputs
 from molgen.simulation.run import Run, Simulation, SimulationInterrupted
@@ -89,7 +90,7 @@ def run_md(
     _refuse_existing(out, log, restart=restart, overwrite=overwrite)
     atoms = _one_of(structure, index)
     atoms.calc = as_calculator(model, device=device, dtype=dtype)
-    settings = replace(settings, model=_name_of(atoms.calc))
+    settings = replace(settings, model=_name_of(atoms.calc), dtype=_dtype_of(atoms.calc))
     with Run(atoms, settings, limits, out, log, restart=restart) as run:
         return run.to(steps, progress=progress)
 
@@ -134,3 +135,7 @@ def _name_of(calculator: Any) -> str:
     if hashes:
         return "sha256:" + "+".join(each[:12] for each in hashes)
     return str(getattr(calculator, "name", "") or type(calculator).__name__)
+
+
+def _dtype_of(calculator: Any) -> str:
+    return str(calculator.parameters["dtype"]) if isinstance(calculator, Calculator) else ""

@@ -35,6 +35,7 @@ class Simulation:
 
     atoms: Atoms  # the last state, with momenta, energy and forces
     steps: int  # since the start of the trajectory
+    new_steps: int  # of this run alone; 0 where it was continued with nothing left to do
     time: float  # fs since the start of the trajectory
     temperature: float  # K, mean over the log
     drift: float | None  # meV/atom/ps, slope of the total energy in the log; None where it is not conserved
@@ -152,8 +153,8 @@ class Run:
             speed = ns_per_day(self.step - first, self._settings.timestep, time.perf_counter() - began)
             self._keep_last()
         if self.step < steps:
-            raise SimulationInterrupted(self._ended(speed))
-        return self._ended(speed)
+            raise SimulationInterrupted(self._ended(speed, first))
+        return self._ended(speed, first)
 
     @property
     def _thermostatted(self) -> bool:
@@ -275,12 +276,13 @@ class Run:
         """EV/atom of the total energy since the start, where it is conserved."""
         return None if self._thermostatted else (self._state.total_energy - self._start.total_energy) / len(self._atoms)
 
-    def _ended(self, speed: float) -> Simulation:
+    def _ended(self, speed: float, first: int) -> Simulation:
         rows = self._log.rows
         temperatures = [row[-1] for row in rows]
         return Simulation(
             atoms=self._frame(),
             steps=self.step,
+            new_steps=self.step - first,
             time=self.step * self._settings.timestep,
             temperature=sum(temperatures) / len(temperatures) if rows else self._temperature(self._state),
             drift=None if self._thermostatted else drift_of(rows, len(self._atoms)),

@@ -35,6 +35,7 @@ class Settings:
     seed: int = 0
     velocities: str = "draw"
     model: str = ""
+    dtype: str = ""  # of the model's weights
 
     def __post_init__(self) -> None:
         for name, value, known in (

@@ -168,3 +168,15 @@ def test_the_script_heats_a_molecule_and_plots_its_energies(model, file, tmp_pat
     assert capsys.readouterr().out.splitlines()[-1] == str(out.with_suffix(".png"))
     assert out.with_suffix(".png").stat().st_size > 1000
     assert len(ase.io.read(out, ":")) == 2
+
+
+def test_a_restart_with_nothing_left_to_do_says_so(model, file, tmp_path, capsys):
+    out = tmp_path / "run.traj"
+    assert run(file, model, out, "--steps", "6") == 0
+    before = out.read_bytes()
+    capsys.readouterr()
+    assert run(file, model, out, "--steps", "4", "--restart") == 0
+    assert capsys.readouterr().out == f"nothing is left to do: 6 steps are done already, in {out}\n"
+    assert out.read_bytes() == before
+    assert run(file, model, out, "--steps", "9", "--restart", "--dtype", "float32") == 2
+    assert "its dtype was float64, and this run's is float32" in capsys.readouterr().err

@@ -250,7 +250,7 @@ def test_structures_and_files_are_taken_as_atoms_are(tmp_path):
         ({"timestep": float("nan")}, ConfigError, "the timestep is nan"),
         ({"temperature": -1.0}, ConfigError, "the temperature is -1.0; expected 0 K or more"),
         ({"friction": 0.0}, ConfigError, "the friction is 0.0"),
-        ({"interval": 0}, ConfigError, "the interval is 0; expected at least 1 step"),
+        ({"interval": 0}, ConfigError, "the interval is 0; expected at least 1"),
         ({"steps": -1}, ConfigError, "steps is -1"),
         ({"ensemble": "npt"}, ConfigError, "unknown ensemble 'npt'; expected nve or langevin"),
         ({"velocities": "mine"}, ConfigError, "unknown velocities 'mine'"),
