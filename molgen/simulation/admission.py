@@ -17,7 +17,7 @@ from molgen.structures import Structures
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Admission", "refuse_coincident", "renamed"]
+__all__ = ["CLOSEST", "Admission", "refuse_coincident", "renamed"]
 
 # Å; no two nuclei are ever so near, and derivatives of their distance mean nothing
 CLOSEST = 1e-3

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator as ASECalculator
@@ -16,7 +17,7 @@ from ase.outputs import Properties
 from molgen.errors import CheckpointError, ConfigError, StructureError, nearest
 from molgen.models.committee import Committee
 from molgen.models.potential import Potential
-from molgen.simulation.admission import Admission, refuse_coincident, renamed
+from molgen.simulation.admission import CLOSEST, Admission, refuse_coincident, renamed
 from molgen.simulation.batched import evaluate_batches
 from molgen.simulation.conditions import NotCertifiedWarning, departures
 from molgen.simulation.evaluation import DEVIATIONS, evaluate, implemented, out_of_memory, results_of, why_absent
@@ -181,12 +182,13 @@ class Calculator(ASECalculator):
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What differs from the atoms of the last calculation; charge and spin too, which ASE would not look at."""
-        changes = list(super().check_state(atoms, tol))
-        if self._conditions is not None:
-            # those of the last calculation were kept: arrays in its info may have changed in place since
-            now = zip(("charge", "spin"), self._conditions, self._admission.charge_and_spin(atoms), strict=True)
-            changes += [name for name, before, after in now if before != after]
-        return changes
+        if self.atoms is None or self._conditions is None:
+            return list(all_changes)
+        before = self.atoms
+        changes = [name for name in all_changes if not _same(_part(before, name), _part(atoms, name), tol)]
+        # those of the last calculation were kept: arrays in its info may have changed in place since
+        now = zip(("charge", "spin"), self._conditions, self._admission.charge_and_spin(atoms), strict=True)
+        return changes + [name for name, one, other in now if one != other]
 
     def calculate(
         self,
@@ -300,10 +302,11 @@ class Calculator(ASECalculator):
             structures = self._admission.one(atoms, self.model.device)
             with out_of_memory(structures):
                 try:
-                    graph = self._reuse.graph(structures, atoms.positions, atoms.cell.array, atoms.pbc)
+                    graph, shortest = self._reuse.edges(structures, atoms.positions, atoms.cell.array, atoms.pbc)
                 except StructureError as error:
                     raise renamed(error, None) from None
-            refuse_coincident(graph, structures)
+            if shortest < CLOSEST:
+                refuse_coincident(graph.with_positions(structures), structures)
             return results_of(evaluate(self.model, structures, graph, forces=forces, stress=stress), structures)[0]
 
     def _refuse_unknown(self, properties: Sequence[str]) -> None:
@@ -330,6 +333,18 @@ class Calculator(ASECalculator):
                 NotCertifiedWarning,
                 stacklevel=3,
             )
+
+
+def _part(atoms: Atoms, name: str) -> np.ndarray | None:
+    """What ASE calls a change of this name would be one of."""
+    return atoms.cell.array if name == "cell" else atoms.pbc if name == "pbc" else atoms.arrays.get(name)
+
+
+def _same(before: np.ndarray | None, now: np.ndarray | None, tolerance: float) -> bool:
+    if before is None or now is None or before.shape != now.shape or before.dtype == bool:
+        return np.array_equal(before, now)  # type: ignore[arg-type]
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        return bool(np.abs(before - now).max(initial=0.0) <= tolerance)  # never where one is NaN
 
 
 def _refuse_absent(atoms: Atoms, properties: Sequence[str], where: str | None = None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from molgen.errors import ConfigError
 from molgen.neighbors import Graph
@@ -16,7 +17,7 @@ __all__ = ["NeighborReuse"]
 
 
 class NeighborReuse:
-    """Graphs of one structure that moves.
+    """The edges of one structure that moves.
 
     The list holds every pair (i, j, image) that was nearer than cutoff + skin. Since then a lattice vector c₀ became
     c₀F, and atom i has departed by dᵢ = xᵢ − x₀ᵢF from where the deformation F alone would have carried it; what all
@@ -38,18 +39,21 @@ class NeighborReuse:
         if not 0 <= skin < np.inf:
             raise ConfigError(f"skin is {skin}", expected="a length from 0, in Å")
         self._search, self._cutoff, self._skin = search, cutoff, skin
-        self._list: Graph | None = None
+        self._list: _PairList | None = None
         self._positions = np.zeros((0, 3))
         self._lattice = np.zeros((0, 3))  # periodic cell vectors alone
         self._pbc = np.zeros(3, dtype=bool)
-        self._offsets: tuple[np.ndarray, torch.Tensor] | None = None  # of the images that senders are in, and the cell
         self.searches = 0  # so far
 
-    def graph(self, structures: Structures, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Graph:
-        """The edges of one structure that are shorter than the cutoff, as a search would find them.
+    def edges(
+        self, structures: Structures, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+    ) -> tuple[Graph, float]:
+        """The edges that are shorter than the cutoff, as a search would find them, and the length of the shortest, Å.
+
+        Their vectors and lengths are left out, as NaN: models compute them anew (`Graph.with_positions`).
 
         Args:
-            structures: the structure, on any device.
+            structures: one structure, on any device.
             positions: [N, 3] Å, float64, those of the structure.
             cell: [3, 3] Å, float64, likewise.
             pbc: [3] bool, likewise.
@@ -59,23 +63,14 @@ class NeighborReuse:
         """
         if self._list is None or not self._serves(positions, cell, pbc):
             self._list = None  # not left behind where the search fails
-            self._list = self._search(structures, self._skin if self._cutoff is not None else 0.0)
+            self._list = _PairList.of(self._search(structures, self._skin if self._cutoff is not None else 0.0))
             self._positions, self._lattice, self._pbc = positions.copy(), cell[pbc], pbc.copy()
-            self._offsets = None
             self.searches += 1
+        lengths = self._list.lengths(structures, cell)  # [P] Å
+        shortest = float(lengths.min()) if len(lengths) else np.inf
         if self._cutoff is None:
-            return self._list.with_positions(structures)
-        return self._moved(self._list, structures, cell).within(self._cutoff)
-
-    def _moved(self, edges: Graph, structures: Structures, cell: np.ndarray) -> Graph:
-        """The list with today's vectors; as `Graph.with_positions`, in a third of the time."""
-        if self._offsets is None or not np.array_equal(cell, self._offsets[0]):
-            images = edges.cell_shifts.to(structures.cell.dtype) @ structures.cell[0]  # [E, 3] Å
-            self._offsets = (cell.copy(), images)
-        positions = structures.positions
-        ends = positions.index_select(0, edges.senders) - positions.index_select(0, edges.receivers)
-        vectors = ends + self._offsets[1]
-        return replace(edges, vectors=vectors, lengths=torch.linalg.vector_norm(vectors, dim=-1))
+            return self._list.graph, shortest
+        return self._list.among(lengths < self._cutoff), shortest
 
     def _serves(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
         if len(positions) != len(self._positions) or not np.array_equal(pbc, self._pbc):
@@ -94,3 +89,58 @@ class NeighborReuse:
         departed -= departed.mean(0)
         furthest = float(np.sqrt(np.einsum("ni,ni->n", departed, departed).max()))
         return stretch * (self._cutoff + self._skin) - 2 * furthest >= self._cutoff
+
+
+@dataclass(eq=False)
+class _PairList:
+    """A graph with skin, and its P pairs, each once: half the lengths to compute, and half the memory to read."""
+
+    graph: Graph  # E = 2 P edges, without vectors
+    senders: Tensor  # [P] int32, likewise below: indices of half the size
+    receivers: Tensor  # [P]
+    pairs: Tensor  # [E], the pair of each edge
+    shifts: Tensor  # [P, 3] in lattice vectors
+    offsets: Tensor | None = None  # [P, 3] Å, those shifts in the cell of the last call
+    cell: np.ndarray | None = None  # of the last call
+
+    @classmethod
+    def of(cls, graph: Graph) -> _PairList:
+        every = torch.arange(len(graph.senders), device=graph.senders.device)
+        once = (every < graph.reverse).nonzero()[:, 0]
+        place = torch.empty_like(every)
+        place[once] = every[: len(once)]
+        nothing = graph.lengths.new_full((1,), torch.nan).detach()
+        return cls(
+            graph=replace(graph, vectors=nothing.expand(len(every), 3), lengths=nothing.expand(len(every))),
+            senders=graph.senders[once].int(),
+            receivers=graph.receivers[once].int(),
+            pairs=place[torch.minimum(every, graph.reverse)].int(),
+            shifts=graph.cell_shifts[once],
+        )
+
+    def lengths(self, structures: Structures, cell: np.ndarray) -> Tensor:
+        """[P] Å."""
+        if self.offsets is None or not np.array_equal(cell, self.cell):  # type: ignore[arg-type]
+            self.offsets, self.cell = self.shifts.to(structures.cell.dtype) @ structures.cell[0], cell.copy()
+        vectors = structures.positions.index_select(0, self.senders)
+        vectors -= structures.positions.index_select(0, self.receivers)
+        vectors += self.offsets
+        return torch.linalg.vector_norm(vectors, dim=1)
+
+    def among(self, near: Tensor) -> Graph:
+        """The edges of some pairs, by a mask [P]; `Graph.within`, in a third of the time."""
+        whole = self.graph
+        mask = near.index_select(0, self.pairs)  # [E]
+        kept = torch.from_numpy(np.flatnonzero(mask.numpy())) if mask.device.type == "cpu" else mask.nonzero()[:, 0]
+        if len(kept) == len(mask):
+            return whole
+        place = torch.cumsum(mask, 0)  # from 1
+        chosen = {name: getattr(whole, name).index_select(0, kept) for name in ("senders", "receivers", "cell_shifts")}
+        return replace(
+            whole,
+            **chosen,
+            vectors=whole.vectors[: len(kept)],
+            lengths=whole.lengths[: len(kept)],
+            reverse=place.index_select(0, whole.reverse.index_select(0, kept)) - 1,
+            dense=False,
+        )

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
-import random
-import subprocess
-import sys
-import warnings
 from multiprocessing.reduction import ForkingPickler
 
 import ase.db
 import numpy as np
 import pytest
-import torch
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes, compare_atoms
 from ase.calculators.fd import FiniteDifferenceCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
@@ -193,6 +187,35 @@ def test_what_is_returned_is_the_caller_s_own() -> None:
     assert np.array_equal(atoms.get_forces(), kept)
 
 
+def test_changes_are_those_that_ase_sees() -> None:
+    def initial(name: str):
+        return lambda atoms: atoms.set_array(name, np.ones(len(atoms)), float)
+
+    changes = {
+        "positions": lambda atoms: atoms.positions.__setitem__((2, 1), 0.5),
+        "numbers": lambda atoms: atoms.numbers.__setitem__(0, 8),
+        "cell": lambda atoms: atoms.cell.__setitem__((0, 0), 9.0),
+        "pbc": lambda atoms: atoms.set_pbc((True, True, False)),
+        "initial_charges": initial("initial_charges"),
+        "initial_magmoms": initial("initial_magmoms"),
+    }
+    calculator = Calculator(potential(conditions=("charge",)))
+    atoms = mixture()
+    assert set(calculator.check_state(atoms)) == set(all_changes)
+    for name, change in changes.items():
+        changed = atoms.copy()
+        calculator.get_potential_energy(atoms)
+        assert calculator.check_state(changed) == []
+        change(changed)
+        assert calculator.check_state(changed)[0] == name
+        assert calculator.check_state(changed)[:1] == compare_atoms(atoms, changed)
+    blurred = atoms.copy()
+    blurred.positions[blurred.positions > 0] *= 1 + 1e-16
+    assert calculator.check_state(blurred) == compare_atoms(atoms, blurred)
+    del blurred[0]
+    assert calculator.check_state(blurred) == ["positions", "numbers"]
+
+
 def with_conditions() -> Calculator:
     return Calculator(potential(conditions=("charge", "spin")))
 
@@ -330,69 +353,3 @@ def test_properties_of_ase_s_newer_interface() -> None:
     found = atoms.get_properties(["energy", "forces", "stress"])
     assert found["energy"] == atoms.get_potential_energy()
     assert found["stress"].shape == (6,)
-
-
-def test_nothing_global_is_touched(tmp_path) -> None:
-    path = written(tmp_path / "small.safetensors")
-    atoms = silicon()
-
-    def state() -> list:
-        return [
-            dict(os.environ),
-            torch.get_default_dtype(),
-            torch.get_num_threads(),
-            torch.random.get_rng_state().tolist(),
-            random.getstate(),
-            np.random.get_state()[1].tolist(),
-            torch.is_grad_enabled(),
-            warnings.filters[:],
-        ]
-
-    before = state()
-    atoms.calc = Calculator(path)
-    atoms.get_forces()
-    atoms.calc.batched([atoms, ethanol()])
-    assert state() == before
-
-
-_FRESH = """
-import os, sys
-before = dict(os.environ)
-import molgen
-calculator = molgen.Calculator(sys.argv[1]) if hasattr(molgen, "Calculator") else None
-from molgen.simulation import Calculator
-from ase.build import molecule
-Calculator(sys.argv[1]).get_forces(molecule("H2O"))
-import torch
-assert dict(os.environ) == before, set(os.environ) ^ set(before)
-assert torch.get_default_dtype() == torch.float32
-"""
-
-
-def test_a_fresh_process_keeps_its_environment(tmp_path) -> None:
-    path = written(tmp_path / "small.safetensors")
-    subprocess.run([sys.executable, "-c", _FRESH, str(path)], check=True)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_the_default_dtype_of_the_caller_changes_nothing(dtype: torch.dtype, tmp_path) -> None:
-    path = written(tmp_path / "small.safetensors")
-    atoms = silicon()
-    expected = Calculator(path).get_forces(atoms)
-    torch.set_default_dtype(dtype)
-    try:
-        assert close(Calculator(path).get_forces(atoms), expected)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_forces_are_there_in_any_mode_of_the_caller(mode: type) -> None:
-    atoms = silicon()
-    expected = Calculator(potential()).get_forces(atoms)
-    calculator = Calculator(potential())
-    with mode():
-        assert close(calculator.get_forces(atoms), expected)
-        assert np.allclose(calculator.batched([atoms])[0]["forces"], expected, rtol=0, atol=1e-12)
-    atoms.positions[0, 0] += 0.01
-    assert not np.allclose(calculator.get_forces(atoms), expected)  # what was kept of the other mode serves here
