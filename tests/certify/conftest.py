@@ -8,14 +8,39 @@ from typing import Any
 
 import pytest
 import torch
-from simulation.potentials import cohesive
+from ase.data import covalent_radii
 from torch import Tensor
 
+import molgen
+from molgen.interfaces import Features, Head
+from molgen.models.document import ElementRecord, PotentialRecord
 from molgen.models.potential import Potential
 from molgen.neighbors import Graph
+from molgen.nn import polynomial_envelope
 from molgen.structures import Structures
 
+CUTOFF = 4.0  # Å
+DEPTH, STEEPNESS = 0.4, 2.0  # eV and 1/Å, of each pair: soft enough for half a femtosecond
+
 Wrong = Callable[[Structures, dict[str, Tensor]], None]
+
+
+class Bound(Head):
+    """The energies of a registered head, and pairs that are held at the sum of their covalent radii (Morse)."""
+
+    provides = frozenset({"energies"})
+
+    def __init__(self, irreps: Any, edge_channels: int) -> None:
+        super().__init__()
+        self.read = molgen.build("head", "energy", irreps=irreps, config={})
+
+    def forward(self, features: Features, structures: Structures, graph: Graph) -> dict[str, Tensor]:
+        radii = torch.tensor(covalent_radii).to(graph.lengths)[structures.species]
+        beyond = graph.lengths - radii[graph.senders] - radii[graph.receivers]  # [E] Å
+        wells = (1 - torch.exp(-STEEPNESS * beyond)) ** 2 - 1
+        pairs = 0.5 * DEPTH * wells * polynomial_envelope(graph.lengths, CUTOFF, 6)
+        energies = 0.02 * self.read(features, structures, graph)["energies"]
+        return {"energies": energies.index_add(0, graph.receivers, pairs)}
 
 
 def altered(model: Potential, wrong: Wrong) -> Potential:
@@ -36,7 +61,7 @@ def _twist(structures: Structures, out: dict[str, Tensor]) -> None:
     """Forces that turn each structure about z, which no energy has."""
     if "forces" in out:
         arms = structures.positions - _centres(structures)
-        out["forces"] = out["forces"] + 0.2 * torch.stack((-arms[:, 1], arms[:, 0], 0 * arms[:, 0]), dim=1)
+        out["forces"] = out["forces"] + 0.05 * torch.stack((-arms[:, 1], arms[:, 0], 0 * arms[:, 0]), dim=1)
 
 
 def _field(structures: Structures, out: dict[str, Tensor]) -> None:
@@ -72,8 +97,17 @@ def _centres(structures: Structures) -> Tensor:
 
 @pytest.fixture(scope="session")
 def right() -> Potential:
-    """A potential with minima, of H, C, O and Si, float64."""
-    return cohesive()
+    """A potential of H, C, O and Si in which molecules and crystals have minima, float64."""
+    record = PotentialRecord(
+        elements={symbol: ElementRecord(isolated_energy=-10.0) for symbol in ("H", "C", "O", "Si")}, repulsion=False
+    )
+    config = {"channels": 8, "layers": 2, "cutoff": CUTOFF}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = Potential(
+            lambda **inputs: molgen.build("encoder", "egnn", config=config, **inputs), {"bound": Bound}, record, 8.0
+        )
+    return made.double().eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")
