@@ -119,7 +119,7 @@ def _potential(
     models = {dtype: restore_potential(checkpoint, device, dtype) for dtype in _DTYPES}
     exact, trained = models[torch.float64], models[getattr(torch, checkpoint.document.dtype)]
     labelled = read_labelled(data, keys=keys, units=units) if isinstance(data, str | Path) else data
-    source = str(labelled.path) if isinstance(labelled, Labelled) else "labelled structures"
+    source = labelled.path.name if isinstance(labelled, Labelled) else "labelled structures"
     held = labelled.structures if isinstance(labelled, Labelled) else labelled
     extent = QUICK if quick else FULL
     samples = chosen_samples(exact, structures, held, count=extent.structures, source=source)
@@ -128,7 +128,9 @@ def _potential(
         note("errors on data")
         loaded = LoadedPotential(trained, checkpoint.document, checkpoint.path)
         limit = _QUICK_TESTS if quick else None
-        test_errors = evaluate(loaded, labelled, device=device, limit=limit, seed=seed).to_json()
+        found = evaluate(loaded, labelled, device=device, limit=limit, seed=seed).to_json()
+        # names go with the file wherever it is taken, places on this machine don't
+        test_errors = {**found, "model": checkpoint.document.name, "data": Path(source).name}
     measurements = measure_potential(models, samples, _symmetry(checkpoint), extent, seed=seed, note=note)
     return measurements, {
         "conditions": _conditions(trained),
