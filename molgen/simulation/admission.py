@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -74,11 +75,14 @@ class Admission:
         Raises:
             StructureError: as `many`.
         """
-        charge, spin = self._checked(atoms, None)
-        key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), charge, spin, device)
+        key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), self.charge_and_spin(atoms), device)
         if self._last is None or self._last[0] != key:
+            charge, spin = self._checked(atoms, None)
             self._last = (key, _structures([atoms], [charge], [spin]).to(device))
-        # tensor copies: positions that are changed in place later are not those that a graph was built of
+        # a sum shows NaN and infinity at once
+        elif not all(math.isfinite(np.add.reduce(x, axis=None)) for x in (atoms.positions, atoms.cell.array)):
+            _refuse_not_finite(atoms, None)
+        # copies: positions that are changed in place later are not those that a graph was built of
         return self._last[1].replace(
             positions=torch.tensor(atoms.positions, dtype=torch.float64, device=device),
             cell=torch.tensor(atoms.cell.array[None], dtype=torch.float64, device=device),
@@ -102,7 +106,7 @@ class Admission:
     def _checked(self, atoms: Atoms, where: str | None) -> tuple[float, int]:
         if len(atoms) == 0:
             raise StructureError("there are no atoms", where=where, expected="at least one")
-        self._refuse_not_finite(atoms, where)
+        _refuse_not_finite(atoms, where)
         self._refuse_elements(atoms, where)
         if not self._periodic and atoms.pbc.any():
             raise StructureError(
@@ -120,19 +124,6 @@ class Admission:
                     remedy=f"correct atoms.info[{name!r}], or choose a model of several {name}s",
                 )
         return charge, spin
-
-    def _refuse_not_finite(self, atoms: Atoms, where: str | None) -> None:
-        positions = atoms.positions
-        if not np.isfinite(positions).all():
-            atom = int(np.flatnonzero(~np.isfinite(positions).all(1))[0])
-            raise StructureError(
-                f"the position of atom {atom} ({atoms.symbols[atom]}) is {positions[atom].tolist()}",
-                where=where,
-                expected="finite numbers",
-                remedy="a simulation that gets there has exploded: take a shorter time step, or relax first",
-            )
-        if not np.isfinite(atoms.cell.array).all():
-            raise StructureError("a cell vector is not finite", where=where, remedy="give zeros where there is no cell")
 
     def _refuse_elements(self, atoms: Atoms, where: str | None) -> None:
         numbers = atoms.numbers
@@ -176,6 +167,20 @@ def refuse_coincident(graph: Graph, structures: Structures, numbers: Sequence[in
         expected=f"at least {CLOSEST:g} Å",
         remedy="remove one of them, or check positions and cell",
     )
+
+
+def _refuse_not_finite(atoms: Atoms, where: str | None) -> None:
+    positions = atoms.positions
+    if not np.isfinite(positions).all():
+        atom = int(np.flatnonzero(~np.isfinite(positions).all(1))[0])
+        raise StructureError(
+            f"the position of atom {atom} ({atoms.symbols[atom]}) is {positions[atom].tolist()}",
+            where=where,
+            expected="finite numbers",
+            remedy="a simulation that gets there has exploded: take a shorter time step, or relax first",
+        )
+    if not np.isfinite(atoms.cell.array).all():
+        raise StructureError("a cell vector is not finite", where=where, remedy="give zeros where there is no cell")
 
 
 def _is_number(value: object) -> bool:

@@ -181,14 +181,19 @@ class Calculator(ASECalculator):
         return made
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What differs from the atoms of the last calculation; charge and spin too, which ASE would not look at."""
-        if self.atoms is None or self._conditions is None:
-            return list(all_changes)
+        """The first thing that differs from the atoms of the last calculation; nothing where all is equal.
+
+        Charge and multiplicity count too, which ASE would not look at.
+        """
         before = self.atoms
-        changes = [name for name in all_changes if not _same(_part(before, name), _part(atoms, name), tol)]
+        if before is None or self._conditions is None:
+            return list(all_changes)
+        for name in all_changes:  # positions first
+            if not _same(_part(before, name), _part(atoms, name), tol):
+                return [name]
         # those of the last calculation were kept: arrays in its info may have changed in place since
         now = zip(("charge", "spin"), self._conditions, self._admission.charge_and_spin(atoms), strict=True)
-        return changes + [name for name, one, other in now if one != other]
+        return [name for name, one, other in now if one != other]
 
     def calculate(
         self,
@@ -205,7 +210,8 @@ class Calculator(ASECalculator):
         """
         if system_changes:
             self.results = {}
-        super().calculate(atoms, properties, system_changes)
+        if atoms is not None:
+            self.atoms = atoms.copy()
         if self.atoms is None:
             raise StructureError("there are no atoms yet", remedy="give them to the call: get_forces(atoms)")
         self._conditions = self._admission.charge_and_spin(self.atoms)

@@ -153,7 +153,7 @@ def results_of(
         if name == "dipole":
             values[periodic.any(1)] = 0.0  # there is none, whatever its head says
         # a sum shows NaN and infinity, in a third of the time
-        if not math.isfinite(values.sum()) and not np.isfinite(values).all():
+        if not math.isfinite(np.add.reduce(values, axis=None)) and not np.isfinite(values).all():
             _refuse_not_finite(name, values, structures, numbers)
     end, results = 0, []
     for index, n in enumerate(structures.n_atoms.tolist()):
@@ -174,7 +174,7 @@ def results_of(
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().to("cpu", torch.float64).numpy()
+    return tensor.to("cpu", torch.float64).numpy()
 
 
 def why_absent(name: str, pbc: np.ndarray) -> str | None:
@@ -183,13 +183,14 @@ def why_absent(name: str, pbc: np.ndarray) -> str | None:
     >>> why_absent("stress", np.array([True, True, False]))
     'there is no stress unless all directions are periodic; pbc is T T F; set cell and pbc, or leave out the stress'
     """
-    shown = " ".join("FT"[int(each)] for each in pbc)
     if name == "stress" and not pbc.all():
-        what = "there is no stress unless all directions are periodic"
-        return f"{what}; pbc is {shown}; set cell and pbc, or leave out the stress"
-    if name == "dipole" and pbc.any():
-        return f"a periodic structure has no dipole moment; pbc is {shown}; set pbc to False, or leave out the dipole"
-    return None
+        what, remedy = "there is no stress unless all directions are periodic", "set cell and pbc"
+    elif name == "dipole" and pbc.any():
+        what, remedy = "a periodic structure has no dipole", "set pbc to False"
+    else:
+        return None
+    shown = " ".join("FT"[int(each)] for each in pbc)
+    return f"{what}; pbc is {shown}; {remedy}, or leave out the {name}"
 
 
 def _refuse_not_finite(name: str, values: np.ndarray, structures: Structures, numbers: Sequence[int] | None) -> None:

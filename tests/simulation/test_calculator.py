@@ -136,7 +136,7 @@ def test_a_molecule_has_a_dipole_and_a_periodic_structure_has_none() -> None:
     atoms.pbc = (True, False, False)
     atoms.get_charges()
     assert "dipole" not in atoms.calc.results
-    with pytest.raises(PropertyNotImplementedError, match="periodic structure has no dipole moment; pbc is T F F"):
+    with pytest.raises(PropertyNotImplementedError, match="periodic structure has no dipole; pbc is T F F"):
         atoms.get_dipole_moment()
 
 
@@ -207,13 +207,12 @@ def test_changes_are_those_that_ase_sees() -> None:
         calculator.get_potential_energy(atoms)
         assert calculator.check_state(changed) == []
         change(changed)
-        assert calculator.check_state(changed)[0] == name
-        assert calculator.check_state(changed)[:1] == compare_atoms(atoms, changed)
+        assert calculator.check_state(changed) == [name] == compare_atoms(atoms, changed)
     blurred = atoms.copy()
     blurred.positions[blurred.positions > 0] *= 1 + 1e-16
     assert calculator.check_state(blurred) == compare_atoms(atoms, blurred)
     del blurred[0]
-    assert calculator.check_state(blurred) == ["positions", "numbers"]
+    assert calculator.check_state(blurred) == ["positions"]
 
 
 def with_conditions() -> Calculator:
