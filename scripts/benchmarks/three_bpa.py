@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import yaml
 from accuracy import frames
-from accuracy.mace import Mace
+from accuracy.mace_runs import Mace
 from accuracy.rows import cell, sentence
 from accuracy.runs import best, configured, kept, outcome, started
 from harness import ended, machine, parser, publish

@@ -214,15 +214,21 @@ def test_mace_and_ours_get_the_same_frames_and_are_tested_alike(script, frames, 
 
 def test_the_length_of_an_epoch_of_mace_is_measured(script, tmp_path, mace_python):
     settings = {"max_num_epochs": 100, "batch_size": 5}
-    mace = script("benchmarks/accuracy/mace").Mace(mace_python, settings, tmp_path, tmp_path, {"H": -1.0}, 1)
+    mace = script("benchmarks/accuracy/mace_runs").Mace(mace_python, settings, tmp_path, tmp_path, {"H": -1.0}, 1)
     assert mace.seconds_per_epoch(tmp_path / "short", core=None) == pytest.approx(SECONDS)
+
+
+def test_no_module_hides_a_package_from_the_program_that_runs_in_the_environment_of_mace():
+    folder = Path(__file__).parents[2] / "scripts/benchmarks/accuracy"  # python puts it first on the path
+    names = {path.stem for path in folder.glob("*.py")}
+    assert not names & {"ase", "e3nn", "mace", "matscipy", "numpy", "torch", *sys.stdlib_module_names}
 
 
 def test_a_peer_that_fails_is_told_with_its_last_words(script, tmp_path):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho no module named mace\nexit 3\n")
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
-    mace = script("benchmarks/accuracy/mace").Mace(broken, {"max_num_epochs": 9}, tmp_path, tmp_path, {}, 1)
+    mace = script("benchmarks/accuracy/mace_runs").Mace(broken, {"max_num_epochs": 9}, tmp_path, tmp_path, {}, 1)
     with pytest.raises(TrainingError, match="no module named mace"):
         mace.seconds_per_epoch(tmp_path / "run", core=None)
 
