@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Relaxer"]
 
-_FMAX: Final = 0.01  # eV/Å
+_FMAX: Final = 0.02  # eV/Å; the strain is some 2 meV short of that at 0.01, for three quarters of the steps
 _STEPS: Final = 500  # at most, for each molecule
 # of a batch; an interrupt loses the one that it meets
 _MOST_ATOMS: Final = {"cpu": 1024, "cuda": 16384}

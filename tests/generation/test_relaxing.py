@@ -88,7 +88,7 @@ def test_all_that_did_not_fail_is_relaxed_and_strain_is_the_energy_that_this_set
     assert torch.allclose(molecules.strain, before - after, atol=1e-5)
     assert (molecules.strain > 1e-4).all()
     forces = module(molecules.relaxed)["forces"]
-    assert float(torch.linalg.vector_norm(forces, dim=1).max()) < 0.011
+    assert float(torch.linalg.vector_norm(forces, dim=1).max()) < 0.0201
     assert molecules.relaxation.n_converged == 6
 
 
