@@ -140,8 +140,9 @@ def _number(name: str, value: float, *, unit: bool = True) -> str:
         return "–"
     if name in FRACTIONS:
         return f"{100 * value:.1f}" + (" %" if unit else "")
-    symbol = QUANTITIES.get(name, ("", ""))[1]
-    return f"{value:.4g}" + (f" {symbol}" if unit and symbol else "")
+    if name in QUANTITIES:
+        return f"{value:.3g}" + (f" {QUANTITIES[name][1]}" if unit else "")
+    return f"{value:.4g}"
 
 
 def _count(n: int) -> str:
