@@ -11,7 +11,7 @@ from torch import Tensor
 from molgen.data.label_names import ATOM_LABELS
 from molgen.errors import StructureError
 from molgen.simulation.batched import plan
-from molgen.simulation.evaluation import Model, OutOfMemoryError, evaluate
+from molgen.simulation.evaluation import Model, OutOfMemoryError, evaluate, out_of_memory
 from molgen.structures import Structures
 
 __all__ = ["MAX_EDGES", "edge_counts", "predict"]
@@ -111,7 +111,8 @@ def _halved(
 
 def _together(model: Model, structures: Structures, places: list[int], wanted: list[str]) -> dict[str, Tensor]:
     batch = structures.select(places).replace(atom_labels={}, structure_labels={}).to(model.device)
-    found = evaluate(model, batch, model.graph(batch), forces="forces" in wanted, stress="stress" in wanted)
+    with out_of_memory(len(batch.species), model.device):
+        found = evaluate(model, batch, model.graph(batch), forces="forces" in wanted, stress="stress" in wanted)
     own = {label: found[label].detach().to("cpu", torch.float64) for label in wanted}
     for label, values in own.items():
         bad = ~torch.isfinite(values).reshape(len(values), -1).all(1)
