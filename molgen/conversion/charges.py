@@ -56,6 +56,8 @@ def spin_of(atoms: Atoms, where: str | None = None, *, default: int = 1) -> int:
 
 
 def _info_number(atoms: Atoms, keys: tuple[str, ...], where: str | None, expected: str) -> float | None:
+    if atoms.info.keys().isdisjoint(keys):
+        return None
     found = {key: _number(atoms.info[key]) for key in keys if key in atoms.info}
     for key, number in found.items():
         if not np.isfinite(number):

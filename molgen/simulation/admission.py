@@ -69,23 +69,27 @@ class Admission:
         """
         return charge_of(atoms, where, default=self._charge), spin_of(atoms, where, default=self._spin)
 
-    def one(self, atoms: Atoms, device: torch.device) -> Structures:
+    def one(self, atoms: Atoms, conditions: tuple[float, int], device: torch.device) -> Structures:
         """A batch of one. What a simulation leaves as it is, is kept from the call before.
+
+        Args:
+            atoms: on a CPU the structure shares their positions, which may not change while it is used.
+            conditions: from `charge_and_spin`.
+            device: where it goes.
 
         Raises:
             StructureError: as `many`.
         """
-        key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), self.charge_and_spin(atoms), device)
+        key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), conditions, device)
         if self._last is None or self._last[0] != key:
             charge, spin = self._checked(atoms, None)
             self._last = (key, _structures([atoms], [charge], [spin]).to(device))
         # a sum shows NaN and infinity at once
         elif not all(math.isfinite(np.add.reduce(x, axis=None)) for x in (atoms.positions, atoms.cell.array)):
             _refuse_not_finite(atoms, None)
-        # copies: positions that are changed in place later are not those that a graph was built of
         return self._last[1].replace(
-            positions=torch.tensor(atoms.positions, dtype=torch.float64, device=device),
-            cell=torch.tensor(atoms.cell.array[None], dtype=torch.float64, device=device),
+            positions=torch.from_numpy(np.asarray(atoms.positions, dtype=np.float64)).to(device),
+            cell=torch.from_numpy(np.asarray(atoms.cell.array, dtype=np.float64)[None]).to(device),
         )
 
     def many(self, frames: Sequence[Atoms], numbers: Sequence[int], device: torch.device) -> Structures:

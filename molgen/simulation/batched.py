@@ -101,11 +101,11 @@ def _halved(
 def _together(
     model: Model, admission: Admission, frames: Sequence[Atoms], numbers: list[int], *, forces: bool, stress: bool
 ) -> list[dict[str, Any]]:
-    structures = admission.many(frames, numbers, model.device)
-    with out_of_memory(structures):
+    with out_of_memory(sum(map(len, frames)), model.device):
+        structures = admission.many(frames, numbers, model.device)
         graph = _graph(model, structures, numbers)
-    refuse_coincident(graph, structures, numbers)
-    return results_of(evaluate(model, structures, graph, forces=forces, stress=stress), structures, numbers)
+        refuse_coincident(graph, structures, numbers)
+        return results_of(evaluate(model, structures, graph, forces=forces, stress=stress), structures, numbers)
 
 
 def _graph(model: Model, structures: Structures, numbers: list[int]) -> Graph:

@@ -303,14 +303,16 @@ class Calculator(ASECalculator):
         self._rebuild()
 
     def _evaluated(self, atoms: Atoms, *, forces: bool, stress: bool) -> dict[str, Any]:
-        # derivatives can be taken whatever mode the caller is in
-        with torch.inference_mode(False):
-            structures = self._admission.one(atoms, self.model.device)
-            with out_of_memory(structures):
-                try:
-                    graph, shortest = self._reuse.edges(structures, atoms.positions, atoms.cell.array, atoms.pbc)
-                except StructureError as error:
-                    raise renamed(error, None) from None
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):  # derivatives can be taken whatever mode the caller is in
+                return self._evaluated(atoms, forces=forces, stress=stress)
+        conditions = self._conditions or self._admission.charge_and_spin(atoms)
+        with out_of_memory(len(atoms), self.model.device):
+            structures = self._admission.one(atoms, conditions, self.model.device)
+            try:
+                graph, shortest = self._reuse.edges(structures, atoms.positions, atoms.cell.array, atoms.pbc)
+            except StructureError as error:
+                raise renamed(error, None) from None
             if shortest < CLOSEST:
                 refuse_coincident(graph.with_positions(structures), structures)
             return results_of(evaluate(self.model, structures, graph, forces=forces, stress=stress), structures)[0]

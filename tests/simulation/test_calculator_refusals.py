@@ -192,7 +192,7 @@ OF_MEMORY = [(RuntimeError, Greedy.words), (torch.OutOfMemoryError, "CUDA out of
 def test_a_structure_too_large_for_the_memory_is_told_of_as_that(kind: type, words: str) -> None:
     calculator = greedy(kind=kind, words=words)
     calculator.get_forces(ethanol())
-    with pytest.raises(OutOfMemoryError, match=r"^20 atoms and \d+ edges need more memory than cpu has left; take"):
+    with pytest.raises(OutOfMemoryError, match=r"^20 atoms need more memory than cpu has left; take"):
         calculator.get_forces(mixture(20))
     assert calculator.results == {}
 
