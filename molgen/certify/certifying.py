@@ -131,6 +131,7 @@ def _potential(
         found = evaluate(loaded, labelled, device=device, limit=limit, seed=seed).to_json()
         # names go with the file wherever it is taken, places on this machine don't
         test_errors = {**found, "model": checkpoint.document.name, "data": Path(source).name}
+        del test_errors["notes"]
     measurements = measure_potential(models, samples, _symmetry(checkpoint), extent, seed=seed, note=note)
     return measurements, {
         "conditions": _conditions(trained),

@@ -67,7 +67,7 @@ def chosen_samples(
     """
     if given is not None:
         found = _given(given)
-        source = str(given) if isinstance(given, str | Path) else "given structures"
+        source = Path(given).name if isinstance(given, str | Path) else "given structures"
         several = (found.n_atoms > 1).nonzero()[:, 0]  # a single atom has no forces
         if not len(several):
             raise InputError("there is no structure of two or more atoms", where=source)

@@ -73,7 +73,10 @@ def test_everything_is_measured_and_bound_to_the_tensors(certified: Certificate)
     assert content["structures"]["elements_covered"] == ["H", "C", "O"]
     assert content["test_errors"]["structures"] == 3
     assert content["test_errors"]["errors"]["forces"]["rmse"]["n"] == 54
-    json.dumps(content, allow_nan=False)
+    text = json.dumps(content, allow_nan=False)
+    assert certified.path is not None
+    assert str(certified.path.parent) not in text, "a certificate goes with its file, places on a machine don't"
+    assert content["test_errors"]["data"] == "held_out.extxyz"
 
 
 def test_the_file_holds_it_and_its_tensors_are_as_before(certified: Certificate) -> None:
