@@ -33,7 +33,7 @@ def test_the_page_asks_for_nothing_outside_itself(evaluation: Evaluation, tmp_pa
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page)
     assert "<script" not in page
     assert "default-src 'none'" in page
-    for words in ("forces on H", "forces on O", "energy per atom", "meV/Å", "CH4O", "Largest errors"):
+    for words in ("forces on H", "forces on O", "energy beyond the elements", "meV/Å", "CH4O", "Largest errors"):
         assert words in page
 
 
