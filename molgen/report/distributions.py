@@ -16,6 +16,7 @@ __all__ = ["beside", "distributions", "spread"]
 BOND_BIN = 0.01  # Å; the C–C and C=C peaks of small molecules are about 0.2 Å apart
 MAX_PAIRS = 8  # panels of bond lengths
 BINS = 40  # of numbers whose size is not known beforehand, at most
+NOTHING = 1e-12  # numbers that are all smaller are zeros, but for rounding
 
 
 def distributions(structures: Structures) -> tuple[Histogram, ...]:
@@ -64,7 +65,8 @@ def spread(title: str, values: Sequence[float], unit: str) -> list[Histogram]:
         return []
     limit = 3 * float(finite.abs().quantile(0.9))
     shown = finite[finite.abs() <= limit]
-    span = float(shown.abs().max()) or 1.0
+    largest = float(shown.abs().max())
+    span = largest if largest > NOTHING else 1.0
     scale = 10.0 ** math.floor(math.log10(span / BINS))
     width = next(scale * factor for factor in (1, 2, 5, 10) if span / (scale * factor) <= BINS)
     beyond = len(finite) - len(shown)

@@ -7,7 +7,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from molgen.report import Histogram, beside, distributions, spread
@@ -102,6 +102,7 @@ def test_an_interval_is_drawn_inside_its_axis(value):
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=80), st.sampled_from(["eV", "Å"]))
+@example([5e-324], "eV")
 def test_numbers_of_any_size_are_counted_in_a_few_bins(values, unit):
     (found,) = spread("Strain", values, unit)
     beyond = re.search(r"\((\d+) above", found.title)
