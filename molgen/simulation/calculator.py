@@ -32,6 +32,9 @@ DEFAULT_SKIN = 0.75
 # atoms in a batch: on a CPU larger ones leave its caches, elsewhere smaller ones leave it idle
 _MOST_ATOMS_ON_CPU, _MOST_ATOMS_ELSEWHERE = 1024, 8192
 
+# Å; ASE's own tolerance, the rounding of a coordinate of a few Å
+_EXACT = 1e-15
+
 # what `set` may change; the model is another calculator's
 _CHANGEABLE = ("skin", "charge", "spin", "one_pass")
 
@@ -349,10 +352,11 @@ def _part(atoms: Atoms, name: str) -> np.ndarray | None:
 
 
 def _same(before: np.ndarray | None, now: np.ndarray | None, tolerance: float) -> bool:
-    if before is None or now is None or before.shape != now.shape or before.dtype == bool:
-        return np.array_equal(before, now)  # type: ignore[arg-type]
-    with np.errstate(invalid="ignore"):  # ∞ − ∞
-        return bool(np.abs(before - now).max(initial=0.0) <= tolerance)  # never where one is NaN
+    if before is None or now is None or before.shape != now.shape:
+        return before is now
+    if tolerance <= _EXACT or before.dtype == bool:
+        return bool((before == now).all())
+    return bool((np.abs(before - now) <= tolerance).all())  # never where one is NaN
 
 
 def _refuse_absent(atoms: Atoms, properties: Sequence[str], where: str | None = None) -> None:

@@ -140,13 +140,15 @@ def results_of(
     Raises:
         StructureError: the model returned a number that is not finite.
     """
-    arrays = _arrays(found)
+    names = [name for name in (*_ORDER, *DEVIATIONS) if name in found]
+    arrays = {name: found[name].cpu().numpy().astype(np.float64, copy=False) for name in names}
     periodic = structures.pbc.cpu().numpy()
     if "dipole" in arrays:
         arrays["dipole"][periodic.any(1)] = 0.0  # there is none, whatever its head says
-    # a sum shows NaN and infinity, in a third of the time
-    if not all(math.isfinite(np.add.reduce(values, axis=None)) for values in arrays.values()):
-        _refuse_not_finite(arrays, structures, numbers)
+    for name, values in arrays.items():
+        # a sum shows NaN and infinity, in a third of the time
+        if not math.isfinite(np.add.reduce(values, axis=None)) and not np.isfinite(values).all():
+            _refuse_not_finite(name, values, structures, numbers)
     end, results = 0, []
     for index, n in enumerate(structures.n_atoms.tolist()):
         start, end = end, end + n
@@ -165,17 +167,6 @@ def results_of(
     return results
 
 
-def _arrays(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Those that are results, in float64, brought from their device at once."""
-    chosen = [(name, found[name]) for name in (*_ORDER, *DEVIATIONS) if name in found]
-    flat = torch.cat([tensor.reshape(-1).to(torch.float64) for _, tensor in chosen]).cpu().numpy()
-    arrays, end = {}, 0
-    for name, tensor in chosen:
-        start, end = end, end + tensor.numel()
-        arrays[name] = flat[start:end].reshape(tensor.shape)
-    return arrays
-
-
 def why_absent(name: str, pbc: np.ndarray) -> str | None:
     """Why a structure of these periodic directions [3] has no such property, and what to do; None where it has.
 
@@ -192,19 +183,15 @@ def why_absent(name: str, pbc: np.ndarray) -> str | None:
     return f"{what}; pbc is {shown}; {remedy}, or leave out the {name}"
 
 
-def _refuse_not_finite(arrays: Mapping[str, np.ndarray], structures: Structures, numbers: Sequence[int] | None) -> None:
-    for name, values in arrays.items():
-        rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
-        if len(rows) == 0:
-            continue
-        index, whose = int(rows[0]), ""
-        if name in _PER_ATOM:
-            atom, index = index, int(structures.batch[index])
-            whose = f" on atom {atom - int(structures.offsets[index])} ({SYMBOLS[int(structures.species[atom])]})"
-        raise StructureError(
-            f"the model returned {name.replace('_', ' ')}{whose} of {np.array2string(values[rows[0]], threshold=9)}",
-            where=None if numbers is None else f"structure {numbers[index]}",
-            expected="finite numbers",
-            remedy="the structure is far from all that the model was trained on: check its positions, or relax it "
-            "first",
-        )
+def _refuse_not_finite(name: str, values: np.ndarray, structures: Structures, numbers: Sequence[int] | None) -> None:
+    row = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))[0])
+    index, whose = row, ""
+    if name in _PER_ATOM:
+        index = int(structures.batch[row])
+        whose = f" on atom {row - int(structures.offsets[index])} ({SYMBOLS[int(structures.species[row])]})"
+    raise StructureError(
+        f"the model returned {name.replace('_', ' ')}{whose} of {np.array2string(values[row], threshold=9)}",
+        where=None if numbers is None else f"structure {numbers[index]}",
+        expected="finite numbers",
+        remedy="the structure is far from all that the model was trained on: check its positions, or relax it first",
+    )

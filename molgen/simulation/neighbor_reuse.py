@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from molgen.errors import ConfigError
 from molgen.neighbors import Graph
@@ -40,10 +39,10 @@ class NeighborReuse:
         if not 0 <= skin < np.inf:
             raise ConfigError(f"skin is {skin}", expected="a length from 0, in Å")
         self._search, self._cutoff, self._skin = search, cutoff, skin
-        self._list: _PairList | None = None
+        self._list: _PairList | Graph | None = None
         self._positions = np.zeros((0, 3))
         self._lattice = np.zeros((0, 3))  # periodic cell vectors alone
-        self._pbc = np.zeros(3, dtype=bool)
+        self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
         self.searches = 0  # so far
 
     def edges(
@@ -51,7 +50,7 @@ class NeighborReuse:
     ) -> tuple[Graph, float]:
         """The edges that are shorter than the cutoff, as a search would find them, and the length of the shortest, Å.
 
-        Their vectors and lengths are left out, as NaN: models compute them anew (`Graph.with_positions`).
+        Their vectors and lengths may be left out, as NaN: models compute them anew (`Graph.with_positions`).
 
         Args:
             structures: one structure, on any device.
@@ -64,14 +63,17 @@ class NeighborReuse:
         """
         if self._list is None or not self._serves(positions, cell, pbc):
             self._list = None  # not left behind where the search fails
-            self._list = _PairList.of(self._search(structures, self._skin if self._cutoff is not None else 0.0))
+            found = self._search(structures, self._skin if self._cutoff is not None else 0.0)
+            self._list = _PairList(found) if found.senders.device.type == "cpu" else found
             self._positions, self._lattice, self._pbc = positions.copy(), cell[pbc], pbc.copy()
+            self._cell = cell.copy()
             self.searches += 1
-        squares = self._list.squares(structures, cell)  # [P] Å²
-        shortest = math.sqrt(float(squares.min())) if len(squares) else np.inf
-        if self._cutoff is None:
-            return self._list.graph, shortest
-        return self._list.among(squares < self._cutoff**2), shortest
+        if isinstance(self._list, _PairList):
+            return self._list.within(self._cutoff, positions, cell)
+        moved = self._list.with_positions(structures)
+        if self._cutoff is not None:
+            moved = moved.within(self._cutoff)
+        return moved, float(moved.lengths.min()) if len(moved.lengths) else np.inf
 
     def _serves(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
         if len(positions) != len(self._positions) or not np.array_equal(pbc, self._pbc):
@@ -81,8 +83,8 @@ class NeighborReuse:
         if self._skin == 0:
             return False
         still, stretch = self._positions, 1.0
-        lattice = cell[pbc]
-        if not np.array_equal(lattice, self._lattice):
+        if not np.array_equal(cell, self._cell):
+            lattice = cell[pbc]
             # the least change that carries the old lattice vectors to the new ones; none across them
             change = np.eye(3) + np.linalg.pinv(self._lattice) @ (lattice - self._lattice)
             still, stretch = still @ change, float(np.linalg.svd(change, compute_uv=False)[-1])
@@ -95,78 +97,61 @@ def _furthest(vectors: np.ndarray) -> float:
     return float(np.sqrt(np.einsum("ni,ni->n", vectors, vectors).max()))
 
 
-@dataclass(eq=False)
 class _PairList:
-    """A graph with skin, and its P pairs, each once: half the lengths to compute, and half the memory to read."""
+    """A graph with skin on a CPU, and its P pairs, each once: half the lengths to compute, half the memory to read.
 
-    graph: Graph  # E = 2 P edges, without vectors
-    columns: Tensor  # [3, E] int64: senders, receivers, reverse
-    images: Tensor  # [E, 3] cell shifts, as bytes where they are small
-    senders: Tensor  # [P] int32, likewise below: indices of half the size
-    receivers: Tensor  # [P]
-    pairs: Tensor  # [E], the pair of each edge
-    shifts: Tensor  # [P, 3] in lattice vectors
-    vectors: Tensor  # [P, 3] Å, and
-    starts: Tensor  # [P, 3] Å: room for what is computed; new memory costs more than the computation
-    ones: Tensor  # [3]
-    offsets: Tensor | None = None  # [P, 3] Å, the shifts in the cell of the last call
-    cell: np.ndarray | None = None  # of the last call
+    All of it in numpy, whose calls cost a third of torch's in a loop in which a model has the caches to itself.
+    """
 
-    @classmethod
-    def of(cls, graph: Graph) -> _PairList:
-        every = torch.arange(len(graph.senders), device=graph.senders.device)
-        once = (every < graph.reverse).nonzero()[:, 0]
-        place = torch.empty_like(every)
-        place[once] = every[: len(once)]
-        shifts = graph.cell_shifts
-        small = len(shifts) == 0 or int(shifts.abs().max()) < 128
-        nothing = graph.lengths.new_full((1,), torch.nan).detach()
-        return cls(
-            graph=replace(graph, vectors=nothing.expand(len(every), 3), lengths=nothing.expand(len(every))),
-            columns=torch.stack((graph.senders, graph.receivers, graph.reverse)),
-            images=shifts.to(torch.int8) if small else shifts,
-            senders=graph.senders[once].int(),
-            receivers=graph.receivers[once].int(),
-            pairs=place[torch.minimum(every, graph.reverse)].int(),
-            shifts=shifts[once],
-            vectors=graph.vectors.new_empty(len(once), 3),
-            starts=graph.vectors.new_empty(len(once), 3),
-            ones=graph.vectors.new_ones(3),
-        )
+    def __init__(self, graph: Graph) -> None:
+        every, reverse = np.arange(len(graph.senders)), graph.reverse.numpy()
+        once = np.flatnonzero(every < reverse)
+        place = np.empty_like(every)
+        place[once] = np.arange(len(once))
+        self._senders, self._receivers, self._reverse = graph.senders.numpy(), graph.receivers.numpy(), reverse
+        self._pairs = place[np.minimum(every, reverse)]  # [E], the pair of each edge
+        self._starts, self._ends = self._receivers[once], self._senders[once]  # [P]
+        shifts = graph.cell_shifts.numpy()
+        self._shifts = shifts[once]  # [P, 3] in lattice vectors
+        small = np.abs(shifts).max(initial=0) < 128
+        self._edge_shifts = shifts.astype(np.int8) if small else shifts  # [E, 3]
+        self._offsets, self._cell = np.zeros((len(once), 3)), np.zeros((3, 3))  # Å, those shifts in a cell
+        # room for what is computed, as new memory costs more than the computation
+        self._room = np.empty((2, len(once), 3))
+        nothing = torch.full((1,), torch.nan, dtype=graph.lengths.dtype)
+        self._graph = replace(graph, vectors=nothing.expand(len(every), 3), lengths=nothing.expand(len(every)))
 
-    def squares(self, structures: Structures, cell: np.ndarray) -> Tensor:
-        """[P] Å², of the lengths."""
-        if self.offsets is None or not np.array_equal(cell, self.cell):  # type: ignore[arg-type]
-            self.offsets, self.cell = self.shifts.to(structures.cell.dtype) @ structures.cell[0], cell.copy()
-        torch.index_select(structures.positions, 0, self.senders, out=self.vectors)
-        torch.index_select(structures.positions, 0, self.receivers, out=self.starts)
-        # sums over three columns are fastest as a product
-        return torch.mv(self.vectors.sub_(self.starts).add_(self.offsets).square_(), self.ones)
+    def within(self, cutoff: float | None, positions: np.ndarray, cell: np.ndarray) -> tuple[Graph, float]:
+        """The edges shorter than the cutoff, without vectors, and the length of the shortest, Å."""
+        if not np.array_equal(cell, self._cell):
+            self._offsets, self._cell = self._shifts @ cell, cell.copy()
+        vectors, starts = self._room
+        positions.take(self._ends, axis=0, out=vectors, mode="clip")
+        positions.take(self._starts, axis=0, out=starts, mode="clip")
+        vectors -= starts
+        vectors += self._offsets
+        squares = np.einsum("pi,pi->p", vectors, vectors)  # [P] Å²
+        shortest = math.sqrt(squares.min(initial=np.inf))
+        if cutoff is None:
+            return self._graph, shortest
+        return self._among((squares < cutoff * cutoff).take(self._pairs)), shortest
 
-    def among(self, near: Tensor) -> Graph:
-        """The edges of some pairs, by a mask [P]; `Graph.within`, in a third of the time."""
-        mask = near.index_select(0, self.pairs)  # [E]
-        if mask.device.type == "cpu":
-            # numpy finds and takes several times as fast
-            kept = np.flatnonzero(mask.numpy())
-            columns, images = (
-                torch.from_numpy(part.numpy().take(kept, axis=axis))
-                for part, axis in ((self.columns, 1), (self.images, 0))
-            )
-        else:
-            chosen = mask.nonzero()[:, 0]
-            columns, images = self.columns.index_select(1, chosen), self.images.index_select(0, chosen)
-        whole, count = self.graph, columns.shape[1]
-        if count == len(mask):
-            return whole
+    def _among(self, mask: np.ndarray) -> Graph:
+        """Some of the edges, by a mask [E]; `Graph.within`, in a third of the time."""
+        kept = np.flatnonzero(mask)
+        if len(kept) == len(mask):
+            return self._graph
+        reverse = np.cumsum(mask).take(self._reverse.take(kept))
+        reverse -= 1
+        whole = self._graph
         return Graph(
-            senders=columns[0],
-            receivers=columns[1],
-            cell_shifts=images.to(torch.int64),
-            vectors=whole.vectors[:count],
-            lengths=whole.lengths[:count],
+            senders=torch.from_numpy(self._senders.take(kept)),
+            receivers=torch.from_numpy(self._receivers.take(kept)),
+            cell_shifts=torch.from_numpy(self._edge_shifts.take(kept, axis=0).astype(np.int64)),
+            vectors=whole.vectors[: len(kept)],
+            lengths=whole.lengths[: len(kept)],
             batch=whole.batch,
             n_atoms=whole.n_atoms,
-            reverse=torch.cumsum(mask, 0).index_select(0, columns[2]).sub_(1),
+            reverse=torch.from_numpy(reverse),
             dense=False,
         )
