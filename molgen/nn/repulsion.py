@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from molgen.nn.exact_tables import ExactTables
-from molgen.nn.radial import polynomial_envelope
 
 __all__ = ["ScreenedRepulsion"]
 
@@ -23,7 +22,8 @@ _NEAREST = 1e-3  # Å; closer pairs are taken to be this far apart, so that the 
 class ScreenedRepulsion(ExactTables):
     """The universal potential of Ziegler, Biersack and Littmark (1985, eq. 2-60 with table 2-2), smoothly cut off.
 
-    A pair's energy ends, with its first two derivatives, where the atoms' covalent radii (Cordero et al. 2008) touch.
+    A pair's energy ends, with its first five derivatives, where the atoms' covalent radii (Cordero et al. 2008) touch:
+    bonds vibrate about that length, and dynamics would drift with each passage of a jump in the third derivative.
 
     Args:
         elements: [V] atomic numbers that occur.
@@ -31,7 +31,7 @@ class ScreenedRepulsion(ExactTables):
     >>> repulsion = ScreenedRepulsion([1, 6])
     >>> pair = torch.tensor([0.3, 0.9], dtype=torch.float64)
     >>> [round(e, 2) for e in repulsion(pair, torch.tensor([1, 1]), torch.tensor([6, 6])).tolist()]
-    [80.07, 0.65]
+    [76.02, 0.02]
     """
 
     columns: Tensor  # [largest atomic number + 1] place of each element
@@ -75,4 +75,13 @@ class ScreenedRepulsion(ExactTables):
         screening = torch.exp(-scaled[:, None] * self.rates.to(r.dtype)) @ self.weights.to(r.dtype)
         bare = (_COULOMB * self.charges[one] * self.charges[two]).to(r.dtype) / r
         touching = (self.radii[one] + self.radii[two]).to(r.dtype)
-        return bare * screening * polynomial_envelope(lengths / touching, 1.0)
+        return bare * screening * _ending(lengths / touching)
+
+
+def _ending(x: Tensor) -> Tensor:
+    """1 at 0 and 0 from 1 on, with five vanishing derivatives at either end.
+
+    1 − x⁶ (462 − 1980 x + 3465 x² − 3080 x³ + 1386 x⁴ − 252 x⁵), in factors that are exact where it is small.
+    """
+    x = x.clamp_max(1.0)
+    return (1 - x) ** 6 * (1 + x * (6 + x * (21 + x * (56 + x * (126 + x * 252)))))

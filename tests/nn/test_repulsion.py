@@ -14,11 +14,12 @@ PHI = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.2
 
 
 def reference(r: float, one: int, two: int) -> float:
-    """The formula term by term, with the envelope of exponent 6."""
+    """The formula term by term, with the smooth step of fifth order down from 1."""
     length = 0.8854 * 0.529177210903 / (one**0.23 + two**0.23)
     screening = sum(weight * math.exp(-rate * r / length) for weight, rate in PHI)
     x = r / float(covalent_radii[one] + covalent_radii[two])
-    envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8 if x < 1 else 0.0
+    step = x**6 * (462 - 1980 * x + 3465 * x**2 - 3080 * x**3 + 1386 * x**4 - 252 * x**5)
+    envelope = 1 - step if x < 1 else 0.0
     return 14.3996454784936 * one * two / r * screening * envelope
 
 
@@ -30,17 +31,18 @@ def test_a_pair_has_the_energy_of_the_formula(pair, r):
     assert float(found) == pytest.approx(reference(r, *pair), rel=1e-5, abs=1e-12)
 
 
-def test_it_ends_smoothly_where_covalent_radii_touch():
+def test_it_ends_with_five_derivatives_where_covalent_radii_touch():
     repulsion = ScreenedRepulsion([6])
     end = 2 * float(covalent_radii[6])
     assert repulsion.reach == pytest.approx(end)
     r = torch.tensor([end - 1e-4], dtype=torch.float64, requires_grad=True)
-    energy = repulsion(r, torch.tensor([6]), torch.tensor([6]))
-    (slope,) = torch.autograd.grad(energy.sum(), r, create_graph=True)
-    (curvature,) = torch.autograd.grad(slope.sum(), r)
-    assert abs(float(energy.detach())) < 1e-9
-    assert abs(float(slope.detach())) < 1e-5
-    assert abs(float(curvature)) < 0.5  # some 100 eV/Å² at half the distance
+    found = repulsion(r, torch.tensor([6]), torch.tensor([6]))
+    inside = repulsion(r.detach() - 0.5 * end, torch.tensor([6]), torch.tensor([6]))
+    for order in range(6):
+        # the n-th derivative falls as the distance from the end to the power of 6 − n
+        assert abs(float(found.detach())) < 1e6 * (1e-4) ** (6 - order) * float(inside)
+        (found,) = torch.autograd.grad(found.sum(), r, create_graph=True)
+    assert float(repulsion(torch.tensor([end]), torch.tensor([6]), torch.tensor([6]))) == 0
 
 
 def test_coincident_atoms_have_a_finite_energy_and_no_force():
