@@ -28,7 +28,16 @@ CUTOFF = 3.0  # Å
 ELEMENTS = (1, 6, 7, 8)
 
 # of the options that an encoder has, those that make it small
-_SMALL = {"channels": 8, "layers": 2, "l_max": 2, "radial_channels": 8, "hidden_channels": 16}
+_SMALL = {
+    "channels": 8,
+    "layers": 2,
+    "l_max": 2,
+    "radial_channels": 8,
+    "hidden_channels": 16,
+    "pair_channels": 8,
+    "vector_channels": 4,
+    "heads": 2,
+}
 
 # configs beside the two that every encoder has, for what other options switch on
 _FURTHER: dict[str, tuple[dict[str, Any], ...]] = {
@@ -42,6 +51,10 @@ _FURTHER: dict[str, tuple[dict[str, Any], ...]] = {
         {"tensor_product": "clebsch-gordan", "aggregation": "edges", "correlation": 1},
         {"aggregation": "edges", "l_hidden": 0, "normalize": False, "nonlinearity": "none", "cutoff": CUTOFF},
         {"nonlinearity": "s2", "l_hidden": 2, "cutoff": CUTOFF},
+    ),
+    "molgen-pair-attention:pair-attention": (
+        {"edge_channels": 3, "layers": 5},
+        {"update_positions": False, "widening": 1},
     ),
     "molgen-spherical-channels:escn": ({"reflections": False, "m_max": 1}, {"m_max": 1, "l_max": 4, "cutoff": CUTOFF}),
     "molgen-spherical-channels:scn": ({"m_max": 1}, {"m_max": 1, "taps": 8, "cutoff": CUTOFF}),

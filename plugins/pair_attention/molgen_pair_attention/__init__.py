@@ -1,0 +1,1 @@
+"""The encoder `pair-attention`: attention between all atoms, biased by what is known of each pair."""
