@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from molgen_pair_attention.layout import Rectangles
 from torch.utils.flop_counter import FlopCounterMode
 
 import molgen
@@ -15,7 +16,6 @@ from molgen.models.assembly import encoder_builder
 from molgen.models.denoiser import Denoiser
 from molgen.neighbors import complete_graph
 from molgen.structures import Structures
-from molgen_pair_attention.layout import Rectangles
 
 
 def molecules(*counts: int) -> Structures:
