@@ -86,6 +86,10 @@ def certify(
     target = None if out is None else Path(out)
     if write and target is not None and target.exists() and not overwrite:
         raise OutputError("the file exists already", where=str(target), remedy="give --overwrite, or another name")
+    if write and target is not None and not target.parent.is_dir():
+        raise OutputError(
+            "the file can't be written: there is no such folder", where=str(target), remedy="create the folder first"
+        )
     if write and target is None and checkpoint.path is not None and not checkpoint.path.stat().st_mode & 0o222:
         raise OutputError(
             "the model file is read-only",

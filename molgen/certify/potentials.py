@@ -62,7 +62,9 @@ def measure_potential(
         note: is told what is being measured.
     """
     exact = models[torch.float64]
-    moved = rattled(samples.structures, _RATTLE, seed)
+    # of fewer structures several copies, each displaced in its own way
+    chosen = [number % len(samples.structures) for number in range(max(extent.structures, len(samples.structures)))]
+    moved = rattled(samples.structures.select(chosen), _RATTLE, seed)
     cells = boxed(moved.select(list(range(min(_BOXED, len(moved)))))) if exact.periodic else None
     found: dict[str, Measurement] = {}
     note("forces against finite differences")

@@ -313,7 +313,8 @@ class Calculator(ASECalculator):
         with out_of_memory(len(atoms), self.model.device):
             structures = self._admission.one(atoms, conditions, self.model.device)
             try:
-                graph, shortest = self._reuse.edges(structures, atoms.positions, atoms.cell.array, atoms.pbc)
+                positions = np.asarray(atoms.positions, dtype=np.float64)
+                graph, shortest = self._reuse.edges(structures, positions, atoms.cell.array, atoms.pbc)
             except StructureError as error:
                 raise renamed(error, None) from None
             if shortest < CLOSEST:

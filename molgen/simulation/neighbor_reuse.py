@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 import torch
@@ -36,8 +37,8 @@ class NeighborReuse:
     """
 
     def __init__(self, search: Callable[[Structures, float], Graph], cutoff: float | None, skin: float) -> None:
-        if not 0 <= skin < np.inf:
-            raise ConfigError(f"skin is {skin}", expected="a length from 0, in Å")
+        if not isinstance(skin, Real) or isinstance(skin, bool) or not 0 <= skin < np.inf:
+            raise ConfigError(f"skin is {skin!r}", expected="a length from 0, in Å")
         self._search, self._cutoff, self._skin = search, cutoff, skin
         self._list: _PairList | Graph | None = None
         self._positions = np.zeros((0, 3))

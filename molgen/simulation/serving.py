@@ -58,6 +58,8 @@ def serve(model: Given | Sequence[Given], device: torch.device | str, dtype: tor
     if isinstance(model, Committee):
         model = list(model.members)  # type: ignore[arg-type]
     if isinstance(model, (list, tuple)):
+        if not model:
+            raise ConfigError("there is no model in the list", where="model", expected="at least one")
         members = tuple(_member(each, device, dtype, f"model.{number}") for number, each in enumerate(model))
         if len(members) == 1:
             return Served(members[0][0], members)

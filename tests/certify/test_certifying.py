@@ -97,6 +97,8 @@ def test_calculators_in_both_dtypes_are_covered(certified: Certificate, recwarn:
 def test_nothing_is_written_where_that_is_not_wanted(model: Path) -> None:
     before = model.read_bytes()
     found = certify(read_checkpoint(model), quick=True, write=False, structures=molecule("H2O"))
+    # of one structure several copies are displaced
+    assert len(found.content["measurements"]["force_error"]["by_structure"]) == SHORT.structures
     assert found.path is None
     assert model.read_bytes() == before
     assert "not measured with the elements C" in found.table()
@@ -111,6 +113,8 @@ def test_a_certificate_can_go_to_a_copy(model: Path, tmp_path: Path) -> None:
         write_certificate(read_checkpoint(model), {"verdict": "passes"}, place)
     with pytest.raises(OutputError, match="exists already"):
         certify(model, out=place)
+    with pytest.raises(OutputError, match="no such folder"):
+        certify(model, out=tmp_path / "absent" / "copy.safetensors")
     write_certificate(read_checkpoint(model), {"verdict": "fails"}, place, overwrite=True)
     assert read_checkpoint(place).document.certificate == {"verdict": "fails"}
 

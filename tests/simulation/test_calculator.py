@@ -276,6 +276,13 @@ def test_charge_and_spin_of_the_calculator_stand_in_where_info_is_silent() -> No
     assert close(asked.get_potential_energy(atoms), told.get_potential_energy(atoms))
 
 
+def test_positions_in_single_precision_are_taken() -> None:
+    atoms, calculator = ethanol(), Calculator(potential())
+    expected = calculator.get_potential_energy(atoms)
+    atoms.arrays["positions"] = atoms.positions.astype(np.float32)
+    assert calculator.get_potential_energy(atoms) == pytest.approx(expected, abs=1e-4)
+
+
 def test_setting_options_forgets_results_and_refuses_others() -> None:
     atoms = ethanol()
     atoms.calc = Calculator(potential())
@@ -287,7 +294,14 @@ def test_setting_options_forgets_results_and_refuses_others() -> None:
         atoms.calc.set(dtype="float32")
     with pytest.raises(ConfigError, match="did you mean 'skin'"):
         atoms.calc.set(skim=1.0)
-    for wrong in ({"skin": -1.0}, {"spin": 0}, {"charge": float("nan")}, {"charge": "one"}, {"skin": float("inf")}):
+    for wrong in (
+        {"skin": -1.0},
+        {"skin": "1"},
+        {"spin": 0},
+        {"charge": float("nan")},
+        {"charge": "one"},
+        {"skin": float("inf")},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             atoms.calc.set(**wrong)
     assert atoms.calc.parameters["skin"] == 0.0

@@ -50,6 +50,11 @@ def test_a_dtype_that_no_potential_computes_in_is_refused(dtype: object) -> None
         Calculator(potential(), dtype=dtype)
 
 
+def test_a_list_of_no_models_is_refused() -> None:
+    with pytest.raises(ConfigError, match="there is no model in the list"):
+        Calculator([])
+
+
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match="the device 'cuda:77' can't be used"):
         Calculator(potential(), device="cuda:77")

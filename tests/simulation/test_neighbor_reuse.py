@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -247,7 +249,7 @@ def test_a_list_is_not_left_behind_by_a_search_that_failed() -> None:
     assert_as_fresh(ask(kept, atoms), atoms)
 
 
-@pytest.mark.parametrize("skin", [-0.1, float("nan"), float("inf")])
-def test_a_skin_that_is_no_length_is_refused(skin: float) -> None:
+@pytest.mark.parametrize("skin", [-0.1, float("nan"), float("inf"), "1", None, True])
+def test_a_skin_that_is_no_length_is_refused(skin: Any) -> None:
     with pytest.raises(ConfigError, match="skin is"):
         reuse(skin=skin)
