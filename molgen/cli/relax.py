@@ -75,17 +75,26 @@ def relax(
     keep_freed_memory()
     apply_threads(threads)
     from molgen.errors import ConfigError
+    from molgen.simulation.inputs import as_inputs
     from molgen.simulation.progress import relaxation_bar
     from molgen.simulation.relaxation import relax as run
-    from molgen.simulation.relaxed import RelaxationInterrupted, refuse_existing, writable_format
+    from molgen.simulation.relaxed import (
+        RelaxationInterrupted,
+        refuse_existing,
+        refuse_unwritable,
+        writable_format,
+    )
 
     refuse_existing(out, overwrite=overwrite)
     if cell and writable_format(out) == "sdf":
         raise ConfigError("SDF has no place for the cells that are to be relaxed", remedy="write .extxyz")
+    with warnings_told():
+        inputs = as_inputs(file)
+    refuse_unwritable(out, inputs.atoms)
     try:
         with warnings_told(), relaxation_bar() as told:
             results = run(
-                file,
+                inputs,
                 model,
                 fmax=fmax,
                 steps=steps,

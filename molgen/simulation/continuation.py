@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from molgen.conversion.charges import CHARGE_KEYS, charge_of, spin_of
 from molgen.errors import SimulationError
 from molgen.simulation.extended_xyz import fixed_atoms
 from molgen.simulation.trajectory import Trajectory, open_trajectory
@@ -38,8 +39,8 @@ def refuse_other_system(frame: Atoms, atoms: Atoms, where: str, *, all_constrain
     same = {
         "cell": np.allclose(frame.cell.array, atoms.cell.array) and np.array_equal(frame.pbc, atoms.pbc),
         "masses": np.allclose(frame.get_masses(), atoms.get_masses()),
-        "charge": frame.info.get("charge") == atoms.info.get("charge"),
-        "spin": frame.info.get("spin") == atoms.info.get("spin"),
+        "charge": charge_of(frame, where, default=_initial_charge(atoms)) == charge_of(atoms),
+        "spin": spin_of(frame, where) == spin_of(atoms),
     }
     same["constraints"] = fixed_atoms(frame) == fixed_atoms(atoms) and (
         not all_constraints or _others(frame) == _others(atoms)
@@ -50,6 +51,11 @@ def refuse_other_system(frame: Atoms, atoms: Atoms, where: str, *, all_constrain
             raise SimulationError(
                 f"the structure's {ours} of the frames", where=where, remedy="start from the same structure"
             )
+
+
+def _initial_charge(atoms: Atoms) -> float:
+    """E, that of initial charges, which not every file has; zero where the total charge is told."""
+    return charge_of(atoms) if atoms.info.keys().isdisjoint(CHARGE_KEYS) else 0.0
 
 
 def _others(atoms: Atoms) -> list[str]:

@@ -14,10 +14,11 @@ from molgen.errors import FileFormatError
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["extended_xyz", "fixed_atoms", "read_extended_xyz", "whole_frames"]
+__all__ = ["OWN_KEYS", "extended_xyz", "fixed_atoms", "read_extended_xyz", "whole_frames"]
 
 _NUMBERS = ("energy", "free_energy", "dipole", "stress", "magmom")  # results that stand in the comment line
 _ROWS = ("forces", "charges", "energies", "magmoms")  # results that are columns
+OWN_KEYS = ("Properties", "Lattice", "pbc")  # of the comment line, which info can't have too
 _PLAIN = re.compile(r"[\w.:+/-]+")
 
 
@@ -49,7 +50,11 @@ def extended_xyz(atoms: Atoms) -> str:
         # numpy's rows of three vectors, one after the other
         marks.insert(0, f"Lattice={_text(atoms.cell.array.ravel())}")
     marks += [f"{name}={_text(_full(name, results[name]))}" for name in _NUMBERS if name in results]
-    marks += [f"{name}={_text(value)}" for name, value in atoms.info.items() if value is not None]
+    marks += [
+        f"{_text(str(name))}={_text(value)}"
+        for name, value in atoms.info.items()
+        if value is not None and name not in (*results, *OWN_KEYS)
+    ]
     marks.append('pbc="' + " ".join("T" if periodic else "F" for periodic in atoms.pbc) + '"')
     moves = [f" {_text(atom not in held)}" if held else "" for atom in range(len(atoms))]
     rows = [

@@ -42,12 +42,14 @@ def as_inputs(given: Any) -> Inputs:
     """Structures of a file, of `Structures`, or of one or several `Atoms`.
 
     A file may have any format of `molgen.data.read`, or one that ASE reads (cif, POSCAR, traj, …). Atoms are copied,
-    with their constraints and without their calculator.
+    with their constraints and without their calculator and labels, which are of where they stand. `Inputs` stay.
 
     Raises:
         FileFormatError: a file that is missing, empty, or can't be read.
         InputError: something else, no structure, or a structure without atoms.
     """
+    if isinstance(given, Inputs):
+        return given
     if isinstance(given, str | Path):
         found = _read(Path(given))
     elif isinstance(given, Structures):
@@ -62,7 +64,7 @@ def as_inputs(given: Any) -> Inputs:
                     f"{type(frame).__name__} is no structure",
                     expected="ase.Atoms, several of them, Structures, or the path of a file",
                 )
-        found = Inputs([_bare(frame) for frame in frames])
+        found = Inputs([_unlabelled(frame) for frame in frames])
     if not found.atoms:
         raise InputError("there are no structures", where=found.source)
     for number, atoms in enumerate(found.atoms):
@@ -132,12 +134,13 @@ def _read_by_ase(path: Path, unknown: FileFormatError) -> list[Atoms]:
     except Exception as error:  # each of ASE's readers raises what it likes
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise FileFormatError(f"ASE can't read the file: {reason}", where=str(path)) from error
-    return [_bare(frame) for frame in (frames if isinstance(frames, list) else [frames])]
+    return [_unlabelled(frame) for frame in (frames if isinstance(frames, list) else [frames])]
 
 
 def _unlabelled(atoms: Atoms) -> Atoms:
-    """A frame of a file without what belongs to its positions, or to the run that it is of."""
-    bare = _bare(atoms)
+    """Atoms without what belongs to their positions, or to the run that they are of."""
+    bare: Atoms = atoms.copy()
+    bare.calc = None
     labels = [name for name in (*LABELS, VIRIAL) if name != "charges"]
     for name in {found for label in labels for found in candidates(label, bare.info)}:
         del bare.info[name]
@@ -151,9 +154,3 @@ def _plain(structures: Structures) -> list[Atoms]:
     """Atoms with momenta, tags and masses; other labels are left out, since they belong to other positions."""
     kept = {name: rows for name, rows in structures.atom_labels.items() if name in ("momenta", "tags", "masses")}
     return to_ase(structures.replace(atom_labels=kept, structure_labels={}))
-
-
-def _bare(atoms: Atoms) -> Atoms:
-    copied: Atoms = atoms.copy()
-    copied.calc = None
-    return copied

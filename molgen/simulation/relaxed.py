@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 from molgen.atomic import atomic_path, write_atomically
 from molgen.errors import DroppedDataWarning, InputError, OutputError, StructureError
-from molgen.simulation.extended_xyz import extended_xyz
+from molgen.simulation.extended_xyz import OWN_KEYS, extended_xyz
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "Relaxations",
     "displacement",
     "refuse_existing",
+    "refuse_unwritable",
     "writable_format",
 ]
 
@@ -152,7 +154,14 @@ class Relaxations(Sequence[Relaxation]):
     def _marked(self, result: Relaxation) -> Atoms:
         atoms: Atoms = result.atoms.copy()
         atoms.calc = result.atoms.calc
-        atoms.info.pop("reason", None)  # of an earlier relaxation
+        results = getattr(atoms.calc, "results", {})
+        # what is told anew, or can't stand in a line
+        own = {"reason", *results, *OWN_KEYS}
+        atoms.info = {
+            key: " ".join(value.splitlines()) if isinstance(value, str) else value
+            for key, value in atoms.info.items()
+            if key not in own
+        }
         atoms.info |= {"converged": result.converged, "relaxation_steps": result.steps}
         if result.reason is not None:
             atoms.info["reason"] = result.reason
@@ -255,7 +264,20 @@ def writable_format(path: Path, n_structures: int | None = None) -> str:
     return str(name)
 
 
-def _write_by_ase(path: Path, kind: str, frames: list[Atoms]) -> None:
+def refuse_unwritable(path: Path, frames: list[Atoms]) -> None:
+    """Refuse a format that can't take such structures, before they are relaxed.
+
+    Raises:
+        InputError: it holds one structure, and there are several.
+        OutputError: ASE can't write them so: a molecule without a cell, say.
+    """
+    kind = writable_format(path, len(frames))
+    if kind != "sdf":
+        with TemporaryDirectory() as folder:
+            _write_by_ase(Path(folder) / path.name, kind, frames, where=path)
+
+
+def _write_by_ase(path: Path, kind: str, frames: list[Atoms], where: Path | None = None) -> None:
     from ase.io import write
 
     with atomic_path(path) as temporary:
@@ -266,7 +288,9 @@ def _write_by_ase(path: Path, kind: str, frames: list[Atoms]) -> None:
         except Exception as error:  # each of ASE's writers raises what it likes
             reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
             raise OutputError(
-                f"ASE can't write these structures as {kind}: {reason}", where=str(path), remedy="write .extxyz"
+                f"ASE can't write these structures as {kind}: {reason}",
+                where=str(where or path),
+                remedy="write .extxyz",
             ) from error
 
 

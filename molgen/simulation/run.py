@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from molgen.atomic import write_atomically
 from molgen.errors import InputError, MolgenError, OutputError, SimulationError
 from molgen.interruption import Interruption
@@ -89,7 +91,7 @@ class Run:
         atoms, settings = self._atoms, self._settings
         step = self._set_out() if before is None else self._go_on_from(before)
         self._state = look(atoms, step, fully=step % settings.interval == 0)
-        self._start = self._state if before is None else look(before.frame(0), 0, fully=False)
+        self._start = self._state if before is None else self._first_of(before)
         # noise turns what it can, and velocities of a file may be any
         turns = settings.velocities == "file" or self._thermostatted
         self._free = free_directions(atoms, drift=turns, rotation=turns)
@@ -107,6 +109,11 @@ class Run:
         elif step % settings.interval:
             # the run was stopped between two frames: the next one takes the place of the odd one
             before.replace_last()
+
+    def _first_of(self, before: Trajectory) -> State:
+        frame = before.frame(0)
+        frame.set_constraint(self._atoms.constraints)  # not every format has a place for them
+        return look(frame, 0, fully=False)
 
     def __enter__(self) -> Run:
         return self
@@ -163,6 +170,7 @@ class Run:
     def _set_out(self) -> int:
         """Momenta of a new run, whose first step is 0."""
         atoms, settings = self._atoms, self._settings
+        _refuse_masses(atoms)
         if settings.velocities == "draw":
             draw_momenta(atoms, settings.temperature, settings.seed)
         elif not atoms.has("momenta"):
@@ -247,7 +255,9 @@ class Run:
         self._trajectory.append(self._frame())
         self._written = state.step
         time_ = state.step * self._settings.timestep
-        self._log.write(state.step, time_, state.energy, state.kinetic_energy, self._temperature(state))
+        self._log.write(
+            state.step, time_, state.energy + state.restraint, state.kinetic_energy, self._temperature(state)
+        )
 
     def _keep_last(self) -> None:
         """The last good state as the last frame, whatever the atoms have come to since."""
@@ -290,4 +300,14 @@ class Run:
             notes=tuple(self._notes),
             trajectory=self._out,
             log=self._log.path,
+        )
+
+
+def _refuse_masses(atoms: Atoms) -> None:
+    masses = atoms.get_masses()
+    if not (masses > 0).all():
+        atom = int(np.flatnonzero(~(masses > 0))[0])
+        raise InputError(
+            f"the mass of atom {atom} ({atoms.symbols[atom]}) is {masses[atom]:g} amu",
+            expected="more than zero: what has no mass has no dynamics",
         )

@@ -26,15 +26,16 @@ class State:
     step: int
     positions: np.ndarray  # [N, 3] Å
     momenta: np.ndarray  # [N, 3], as ASE has them
-    energy: float  # eV, potential
+    energy: float  # eV, potential, of the model alone
+    restraint: float  # eV, what constraints add to it
     forces: np.ndarray  # [N, 3] eV/Å, of the model alone, whatever constraints make of them
     kinetic_energy: float  # eV
     further: Mapping[str, Any]  # other results
 
     @property
     def total_energy(self) -> float:
-        """EV, potential and kinetic."""
-        return self.energy + self.kinetic_energy
+        """EV, potential and kinetic, and that of restraints, without which it is not conserved."""
+        return self.energy + self.restraint + self.kinetic_energy
 
     def put_back(self, atoms: Atoms) -> None:
         """Give atoms these positions and momenta, as they are."""
@@ -65,25 +66,28 @@ def told_as_ours() -> Iterator[None]:
 
 
 def energy_and_forces(atoms: Atoms) -> tuple[float, np.ndarray]:
-    """EV, and [N, 3] eV/Å of the model alone, whatever constraints make of them.
+    """EV, and [N, 3] eV/Å, of the model alone, whatever constraints make of them.
 
     Raises:
         StructureError: the calculator refuses the atoms, or fails on them.
     """
     with told_as_ours():
         forces = atoms.get_forces(apply_constraint=False)
-        return float(atoms.get_potential_energy()), forces
+        return float(atoms.get_potential_energy(apply_constraint=False)), forces
 
 
 def look(atoms: Atoms, step: int, *, fully: bool) -> State:
     """The state that atoms are in; `fully` with all results that their calculator has at hand."""
     energy, forces = energy_and_forces(atoms)
     found = getattr(atoms.calc, "results", {}) if fully else {}
+    with told_as_ours():
+        restraint = float(atoms.get_potential_energy()) - energy
     return State(
         step=step,
         positions=atoms.get_positions(),
         momenta=atoms.get_momenta(),
         energy=energy,
+        restraint=restraint,
         forces=forces,
         kinetic_energy=float(atoms.get_kinetic_energy()),
         further={name: np.copy(found[name]) for name in _FURTHER if found.get(name) is not None},

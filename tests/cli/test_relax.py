@@ -77,7 +77,7 @@ def test_what_a_file_says_of_its_atoms_is_kept_and_labels_are_not(model, tmp_pat
     atoms.set_constraint(FixAtoms([0]))
     atoms.info |= {"name": "diamond", "REF_energy": -3.0} if name in ("traj", "extxyz") else {}
     ase.io.write(tmp_path / f"in.{name}", atoms)
-    assert run(tmp_path / f"in.{name}", model, tmp_path / "out.extxyz") == 0
+    assert run(tmp_path / f"in.{name}", model, tmp_path / "out.extxyz", "--fmax", "1e-4") == 0
     found = ase.io.read(tmp_path / "out.extxyz")
     assert found.positions[0] == pytest.approx(atoms.positions[0])
     assert found.positions[1] != pytest.approx(atoms.positions[1])
@@ -170,3 +170,15 @@ def test_cells_are_not_relaxed_into_a_file_without_a_place_for_them(model, tmp_p
     assert not (tmp_path / "out.sdf").exists()
     run(tmp_path / "in.cif", model, tmp_path / "out.sdf", "--steps", "1")
     assert "are left out, since SDF has no place for them" in capsys.readouterr().err
+
+
+def test_a_format_that_can_not_hold_the_structures_is_refused_before_they_are_relaxed(
+    model, three, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("molgen.simulation.relaxation.relax", lambda *_, **__: pytest.fail("it was relaxed"))
+    assert run(three, model, tmp_path / "out.vasp") == 2
+    assert "vasp holds one structure, and there are 3" in capsys.readouterr().err
+    ase.io.write(tmp_path / "one.xyz", ethanol())
+    assert run(tmp_path / "one.xyz", model, tmp_path / "out.vasp") == 2
+    assert "ASE can't write these structures as vasp" in capsys.readouterr().err
+    assert not (tmp_path / "out.vasp").exists()

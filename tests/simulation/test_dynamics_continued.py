@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from ase.constraints import FixAtoms, FixBondLengths
+from ase.constraints import FixAtoms, FixBondLengths, Hookean
 from simulation.wells import Springs
 
-from molgen.errors import OutputError, SimulationError
+from molgen.errors import InputError, OutputError, SimulationError
 from molgen.simulation.dynamics import run_md
 
 
@@ -59,3 +59,57 @@ def test_the_file_that_a_structure_is_read_from_is_never_written_to(tmp_path, na
     with pytest.raises(OutputError, match=r"link.extxyz is the file that the structure is read from"):
         run_md(str(file), Springs(molecule("CH3CH2OH")), steps=3, **places, **options)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".traj", ".extxyz"])
+def test_a_restraint_counts_in_what_is_conserved_and_not_in_what_is_told_of_the_model(tmp_path, suffix):
+    out, restraint = tmp_path / f"run{suffix}", Hookean(0, 1, rt=0.5, k=5.0)
+    for steps in (10, 20):
+        run(held(restraint), out, steps, ensemble="nve", temperature=300)
+    for frame in ase.io.read(out, ":"):
+        bare = frame.copy()
+        bare.calc = Springs(molecule("CH3CH2OH"))
+        model = bare.get_potential_energy(apply_constraint=False)
+        assert frame.calc.results["energy"] == pytest.approx(model, abs=1e-9)
+    totals = np.loadtxt(out.with_suffix(".csv"), delimiter=",", skiprows=1)[:, 4]
+    assert len(totals) == 5
+    assert np.ptp(totals) < 1e-2 < restraint.adjust_potential_energy(held())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"charge": "0"}, {}, True),
+        ({"total_charge": 1}, {"charge": 1.0}, True),
+        ({}, {"total_charge": 1}, False),
+        ({"spin": 1}, {"multiplicity": 3}, False),
+    ],
+)
+def test_charge_and_spin_are_compared_as_a_calculator_takes_them(tmp_path, first, second, same):
+    out, atoms = tmp_path / "run.traj", held()
+    atoms.info |= first
+    run(atoms, out, 5)
+    atoms.info = dict(second)
+    if same:
+        run(atoms, out, 10)
+        return
+    with pytest.raises(SimulationError, match=r"the structure's (charge|spin) is not that of the frames"):
+        run(atoms, out, 10)
+
+
+def test_an_atom_without_mass_is_refused(tmp_path):
+    atoms = held()
+    atoms.set_masses([0.0 if n == 2 else m for n, m in enumerate(atoms.get_masses())])
+    with pytest.raises(InputError, match=r"the mass of atom 2 \(O\) is 0 amu"):
+        run(atoms, tmp_path / "run.traj", 5)
+
+
+@pytest.mark.parametrize("suffix", [".traj", ".extxyz"])
+def test_labels_and_odd_keys_of_the_start_do_not_spoil_its_frames(tmp_path, suffix):
+    out, atoms = tmp_path / f"run{suffix}", held()
+    atoms.info |= {"energy": -1.23, "Lattice": "no", "key with space": 3, "e=mc": 4, "text": "two\nlines"}
+    run(atoms, out, 5)
+    frame = ase.io.read(out)
+    assert frame.get_potential_energy() != -1.23
+    assert "energy" not in frame.info
+    assert (frame.info["key with space"], frame.info["e=mc"]) == (3, 4)

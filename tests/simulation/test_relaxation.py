@@ -61,7 +61,7 @@ def test_every_optimizer_finds_the_rest_of_springs(optimizer):
 
 def test_a_potential_relaxes_molecules_and_crystals():
     for atoms in (ethanol(), silicon()):
-        (found,) = relax(atoms, potential())
+        (found,) = relax(atoms, potential(), fmax=1e-3)
         assert found.converged
         assert found.energy_after < found.energy_before
 
@@ -347,3 +347,13 @@ def test_the_displacement_is_that_after_superposition():
     moved.positions[0] += [0.8, 0, 0]
     # one of eight atoms, seen from their common centre
     assert displacement(silicon(), moved) == pytest.approx(0.8 * np.sqrt(7) / 8)
+
+
+@pytest.mark.parametrize("suffix", [".extxyz", ".traj"])
+def test_labels_and_line_breaks_of_the_start_do_not_spoil_the_file(tmp_path, suffix):
+    atoms, calculator = stretched()
+    atoms.info |= {"energy": -1.23, "text": "two\nlines", "pbc": "no"}
+    found = relax(atoms, calculator)
+    frame = ase.io.read(found.write(tmp_path / f"out{suffix}"))
+    assert frame.get_potential_energy() == pytest.approx(found[0].energy_after)
+    assert frame.info["text"].split() == ["two", "lines"]
