@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from molgen.data.label_names import ATOM_LABELS, LABELS, SHAPES, UNIT_KEYS, VIRIAL, candidates
+from molgen.data.label_names import ATOM_LABELS, LABELS, SHAPES, UNIT_KEYS, VIRIAL, candidates, is_plain, is_reference
 from molgen.data.label_units import DEFAULTS, UNITS_OF, factor, per_length, spelled
 from molgen.data.table import Column, Table
-from molgen.errors import ConfigError, FileFormatError, InputError, nearest
+from molgen.errors import ConfigError, InputError, nearest
 
 __all__ = ["Choice", "Origin", "chosen", "unit_of"]
 
@@ -59,8 +59,9 @@ def chosen(table: Table, keys: Mapping[str, str], units: Mapping[str, str]) -> t
             continue
         first, *others = options
         for other in others:
-            _compare(table, first, other)
-            notes.append(f"{label}: {other.key!r} has the same values as {first.key!r}")
+            same = _compare(table, first, other)
+            told = f"the same values as {first.key!r}" if same else f"other values than {first.key!r}, which is read"
+            notes.append(f"{label}: {other.key!r} has {told}")
         if found[0][0] == VIRIAL:
             notes.append(f"stress = −{first.key}/volume")
         if label == "stress" and found[0][1].values is not None and found[0][1].values.shape[1:] == (6,):
@@ -69,22 +70,31 @@ def chosen(table: Table, keys: Mapping[str, str], units: Mapping[str, str]) -> t
     return choices, notes
 
 
-def unit_of(table: Table, quantity: str, units: Mapping[str, str]) -> tuple[str, Origin]:
+def unit_of(
+    table: Table, quantity: str, units: Mapping[str, str], present: np.ndarray | None = None
+) -> tuple[str, Origin]:
     """The unit that a quantity of a file is in.
 
+    Args:
+        table: all frames.
+        quantity: as in `UNITS_OF`.
+        units: quantity to unit, where the user named one.
+        present: [B] bool, the frames that have the quantity; by default all.
+
     Raises:
-        FileFormatError: the file states different units for its frames, or one that is not known.
+        FileFormatError: the file states a unit for some of these frames only, different units, or one that is not
+            known.
     """
     stated = _stated(table, quantity)
     if quantity in units:
-        if stated not in (None, units[quantity]):
-            what = f"the file states {stated} for {quantity}, which you say to take in {units[quantity]}"
+        if others := [each.unit for each in stated if each.unit != units[quantity]]:
+            what = f"the file states {others[0]} for {quantity}, which you say to take in {units[quantity]}"
             warnings.warn(f"{table.path}: {what}", UserWarning, stacklevel=2)
         return units[quantity], "given"
-    if stated is not None:
-        return stated, "stated"
+    if stated:
+        return _one_unit(table, quantity, stated, np.ones(len(table.counts), bool) if present is None else present)
     if quantity == "forces":
-        energy, origin = unit_of(table, "energy", units)
+        energy, origin = unit_of(table, "energy", units, present)
         following = per_length(energy)
         if origin != "assumed" and following is not None:
             return following, origin
@@ -156,7 +166,7 @@ def _read(table: Table, label: str, quantity: str, column: Column, units: Mappin
     _check_finite(table, column)
     if quantity == VIRIAL and VIRIAL not in units and units.get("stress") in UNITS_OF[VIRIAL]:
         units = {**units, VIRIAL: units["stress"]}
-    unit, origin = unit_of(table, quantity, units)
+    unit, origin = unit_of(table, quantity, units, column.present)
     assert column.values is not None
     values = column.values * factor(quantity, unit)
     present = column.present
@@ -205,17 +215,19 @@ def _tensor(table: Table, column: Column, values: np.ndarray) -> np.ndarray:
     return 0.5 * (full + full.transpose(0, 2, 1))
 
 
-def _compare(table: Table, first: Choice, other: Choice) -> None:
-    """Raise unless two keys say the same wherever both are."""
+def _compare(table: Table, first: Choice, other: Choice) -> bool:
+    """Whether two keys say the same wherever both are; raise if not, unless one alone is marked as the reference."""
     both = np.isfinite(first.values) & np.isfinite(other.values)
     scale = np.maximum(np.abs(first.values), np.abs(other.values))
     differ = both & (np.abs(first.values - other.values) > _SAME * np.maximum(scale, 1.0))
     if first.label == "energy":  # a total energy is large beside what matters of it
         differ = both & (np.abs(first.values - other.values) > 1e-4)
+    if differ.any() and is_reference(first.key) and is_plain(other.key):
+        return False
     lacking = np.isnan(first.values) & np.isfinite(other.values)
     rows = (differ if differ.any() else lacking).reshape(len(differ), -1).any(axis=1)
     if not rows.any():
-        return
+        return True
     row = int(np.flatnonzero(rows)[0])
     per_atom = first.label in ATOM_LABELS
     frame = int(np.searchsorted(np.cumsum(table.counts), row, side="right")) if per_atom else row
@@ -224,9 +236,16 @@ def _compare(table: Table, first: Choice, other: Choice) -> None:
     raise table.wrong(f"{first.key!r} and {other.key!r} {what}", frame, f"one key for the {first.label}", remedy)
 
 
-def _stated(table: Table, quantity: str) -> str | None:
-    """The unit that a file states for a quantity."""
-    units: dict[str, int] = {}
+@dataclass(frozen=True)
+class _Stated:
+    unit: str
+    key: str
+    frame: int
+
+
+def _stated(table: Table, quantity: str) -> list[_Stated]:
+    """The units that a file states for a quantity, by their frames."""
+    found: list[_Stated] = []
     for name, column in table.columns.items():
         own = name.lower() in UNIT_KEYS.get(quantity, ())
         if column.texts is None or not (own or name.lower() == "units"):
@@ -235,17 +254,32 @@ def _stated(table: Table, quantity: str) -> str | None:
             parts = [text] if own else [part for part in re.split(r"[,;\s]+", text) if part]
             for part in parts:
                 try:
-                    units.setdefault(spelled(quantity, part), frame)
+                    found.append(_Stated(spelled(quantity, part), name, frame))
                 except ConfigError:
                     if own:
                         accepted = ", ".join(UNITS_OF[quantity])
                         raise table.wrong(f"{name!r} is {part!r}", frame, f"a unit of {quantity}: {accepted}") from None
-    if len(units) > 1:
-        raise _mixed(table, quantity, units)
-    return next(iter(units), None)
+    return sorted(found, key=lambda each: each.frame)
 
 
-def _mixed(table: Table, quantity: str, units: Mapping[str, int]) -> FileFormatError:
-    (one, first), (two, second) = list(units.items())[:2]
-    what = f"the {quantity} is in {one} in {table.place(first)} and in {two} here"
-    return table.wrong(what, second, "one unit", "convert the frames to one unit")
+def _one_unit(
+    table: Table, quantity: str, stated: Sequence[_Stated], present: np.ndarray
+) -> tuple[str, Literal["stated"]]:
+    """The unit that is stated, if it is the same in all frames that have the quantity."""
+    first = stated[0]
+    says = f"{first.key!r} says that the {quantity} is in {first.unit} in {table.place(first.frame)}"
+    expected = "one unit, stated in every frame or in none"
+    for each in stated:
+        if each.unit != first.unit:
+            of = "" if each.key == first.key else f", by {each.key!r},"
+            remedy = f"convert the frames to one unit and give it: {_GIVE.format(quantity)}"
+            raise table.wrong(f"{says} and{of} in {each.unit} here", each.frame, expected, remedy)
+    lacking = present.copy()
+    lacking[[each.frame for each in stated]] = False
+    if lacking.any():
+        frame = int(np.flatnonzero(lacking)[0])
+        raise table.wrong(f"{says} and nothing here", frame, expected, f"give the unit: {_GIVE.format(quantity)}")
+    return first.unit, "stated"
+
+
+_GIVE = "{0} in data.units, or --unit {0}=UNIT"

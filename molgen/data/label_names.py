@@ -19,6 +19,8 @@ __all__ = [
     "UNIT_KEYS",
     "VIRIAL",
     "candidates",
+    "is_plain",
+    "is_reference",
     "known",
 ]
 
@@ -90,3 +92,21 @@ def candidates(label: str, names: Iterable[str], *, arrays: bool = False) -> lis
     order = _NAMES[label] + (_ARRAY_NAMES.get(label, ()) if arrays else ())
     rank = {name: place for place, name in enumerate(order)}
     return sorted((name for name in names if name.lower() in rank), key=lambda name: (rank[name.lower()], name))
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name marks what is to be learned, beside which a plain one may hold a model's prediction.
+
+    >>> is_reference("REF_energy"), is_reference("energy")
+    (True, False)
+    """
+    return name.lower().startswith("ref_")
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name says nothing of where its values come from.
+
+    >>> is_plain("forces"), is_plain("dft_forces")
+    (True, False)
+    """
+    return not name.lower().startswith(("ref_", "dft_", "qm_"))

@@ -65,25 +65,36 @@ def test_the_names_in_use_are_known(energy: str, force: str, tmp_path: Path) -> 
 def test_two_keys_that_say_the_same_are_noted_and_two_that_differ_are_refused(tmp_path: Path) -> None:
     made = frames()
     for atoms in made:
-        atoms.info["energy"] = atoms.info["REF_energy"]
+        atoms.info["dft_energy"] = atoms.info["REF_energy"]
     labelled = read_labelled(extxyz(tmp_path, made))
     assert labelled.keys[0].key == "REF_energy"
-    assert "energy: 'energy' has the same values as 'REF_energy'" in labelled.notes
-    made[4].info["energy"] += 1.0
+    assert "energy: 'dft_energy' has the same values as 'REF_energy'" in labelled.notes
+    made[4].info["dft_energy"] += 1.0
     path = extxyz(tmp_path, made)
-    message = r"'REF_energy' and 'energy' differ .*frame 4, line 21\).*energy=REF_energy or energy=energy"
+    message = r"'REF_energy' and 'dft_energy' differ .*frame 4, line 21\).*energy=REF_energy or energy=dft_energy"
     with pytest.raises(FileFormatError, match=message):
         read_labelled(path)
-    assert read_labelled(path, keys={"energy": "energy"}).keys[0].key == "energy"
+    assert read_labelled(path, keys={"energy": "dft_energy"}).keys[0].key == "dft_energy"
 
 
 def test_forces_under_two_keys_that_differ_are_refused_by_frame(tmp_path: Path) -> None:
+    made = frames(forces="forces")
+    for atoms in made:
+        atoms.set_array("dft_forces", atoms.arrays["forces"].copy())
+    made[2].arrays["dft_forces"][1, 0] += 0.1
+    with pytest.raises(FileFormatError, match=r"'forces' and 'dft_forces' differ .*frame 2, line 11"):
+        read_labelled(extxyz(tmp_path, made))
+
+
+def test_a_reference_goes_before_a_plain_key_of_other_values_with_a_note(tmp_path: Path) -> None:
     made = frames()
     for atoms in made:
-        atoms.set_array("forces", atoms.arrays["REF_forces"].copy())
-    made[2].arrays["forces"][1, 0] += 0.1
-    with pytest.raises(FileFormatError, match=r"'REF_forces' and 'forces' differ .*frame 2, line 11"):
-        read_labelled(extxyz(tmp_path, made))
+        atoms.info["energy"] = atoms.info["REF_energy"] + 1.0
+        atoms.set_array("forces", 0.5 * atoms.arrays["REF_forces"])
+    labelled = read_labelled(extxyz(tmp_path, made))
+    assert [key.key for key in labelled.keys] == ["REF_energy", "REF_forces"]
+    assert "energy: 'energy' has other values than 'REF_energy', which is read" in labelled.describe()
+    assert "forces: 'forces' has other values than 'REF_forces', which is read" in labelled.describe()
 
 
 def test_a_key_that_takes_over_where_another_ends_is_refused(tmp_path: Path) -> None:

@@ -73,6 +73,27 @@ def test_units_that_the_file_states_are_used_and_mixed_ones_are_refused(tmp_path
         read_labelled(extxyz(tmp_path, made))
 
 
+def test_a_unit_that_some_frames_lack_is_refused_and_left_to_the_user(tmp_path: Path) -> None:
+    made = frames()
+    made[0].info["e_unit"] = "Ha"
+    path = extxyz(tmp_path, made)
+    message = r"'e_unit' says that the energy is in Ha in frame 0, line 1 and nothing here .*frame 1, line 6.*--unit"
+    with pytest.raises(FileFormatError, match=message):
+        read_labelled(path)
+    with pytest.warns(UserWarning, match="the file states Ha for energy, which you say to take in eV"):
+        labelled = read_labelled(path, units={"energy": "eV", "forces": "eV/Å"})
+    torch.testing.assert_close(energies(labelled), energies(read_labelled(extxyz(tmp_path, frames()))))
+
+
+def test_a_unit_is_missed_only_where_its_label_is(tmp_path: Path) -> None:
+    made = frames()
+    for atoms in made[:6]:
+        atoms.info["dipole"], atoms.info["dipole_unit"] = np.array([0.0, 0.0, 1.85]), "D"
+    with pytest.warns(DroppedDataWarning, match="6 of 12 frames have no dipole"):
+        labelled = read_labelled(extxyz(tmp_path, made))
+    assert [(key.label, key.unit, key.origin) for key in labelled.keys][2] == ("dipole", "D", "stated")
+
+
 def test_the_users_unit_goes_before_the_files_and_the_contradiction_is_told(tmp_path: Path) -> None:
     made = frames()
     for atoms in made:
