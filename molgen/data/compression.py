@@ -43,13 +43,13 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """A file's text, decompressed while it is read.
+    """A file's text without a byte-order mark, decompressed while it is read.
 
     Raises:
         FileFormatError: the compressed file is damaged.
     """
     opened = COMPRESSED.get(path.suffix.lower(), open)
-    with _told(path), opened(path, "rt", encoding="utf-8", errors="replace") as file:
+    with _told(path), opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
         yield file
 
 

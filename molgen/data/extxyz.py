@@ -19,10 +19,10 @@ from typing import TextIO
 
 import numpy as np
 
-from molgen.data.records import reason, wrong
+from molgen.data.records import reason, unknown_element, wrong
 from molgen.data.table import Frame
 from molgen.elements import NUMBERS
-from molgen.errors import FileFormatError, nearest
+from molgen.errors import FileFormatError
 
 __all__ = ["iterate_frames"]
 
@@ -243,7 +243,6 @@ def _species(symbols: Sequence[str], path: Path, where: str, first_line: int) ->
     for index, word in enumerate(symbols):
         number = int(word) if word.isdecimal() and len(word) < 4 else NUMBERS.get(word.capitalize(), 0)
         if not 1 <= number <= 118:
-            at = f"{where.partition(',')[0]}, line {first_line + index}"
-            raise wrong(f"unknown element {word[:20]!r}", path, at, remedy=nearest(word.capitalize(), NUMBERS))
+            raise unknown_element(word, path, f"{where.partition(',')[0]}, line {first_line + index}")
         numbers.append(number)
     return np.array(numbers, dtype=np.int64)

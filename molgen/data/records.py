@@ -7,14 +7,16 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from molgen.errors import FileFormatError, StructureError
+from molgen.elements import NUMBERS
+from molgen.errors import FileFormatError, StructureError, nearest
 from molgen.structures import Structures
 
-__all__ = ["Record", "converted", "reason", "wrong"]
+__all__ = ["ISOTOPES", "Record", "converted", "reason", "unknown_element", "wrong"]
 
 T = TypeVar("T")
+ISOTOPES: Final = {"D": "deuterium", "T": "tritium"}
 _LONGEST_REASON = 200  # characters; some libraries quote the file's bytes
 
 
@@ -31,6 +33,15 @@ def wrong(
 ) -> FileFormatError:
     """The error for a file that isn't as it should be."""
     return FileFormatError(what, where=f"{path}, {where}" if where else str(path), expected=expected, remedy=remedy)
+
+
+def unknown_element(word: str, path: Path, where: str) -> FileFormatError:
+    """The error for a word that stands where an element should."""
+    isotope = ISOTOPES.get(word.upper())
+    remedy = nearest(word.capitalize(), NUMBERS)
+    if isotope is not None:
+        remedy = f"write {isotope} as H, with its mass in a column masses:R:1 where that matters"
+    return wrong(f"unknown element {word[:20]!r}", path, where, remedy=remedy)
 
 
 def reason(error: Exception) -> str:

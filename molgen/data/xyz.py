@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from molgen.data.compression import open_text
 from molgen.data.frames import from_frames
-from molgen.data.records import Record, converted, reason, wrong
+from molgen.data.records import ISOTOPES, Record, converted, reason, unknown_element, wrong
 from molgen.elements import NUMBERS
-from molgen.errors import nearest
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def _plain(path: Path, number: int, first_line: int, rows: Sequence[str]) -> Ato
 def _number(word: str, path: Path, where: str) -> int:
     number = int(word) if word.isdecimal() and len(word) < 4 else NUMBERS.get(word.capitalize(), 0)
     if not 1 <= number <= 118:
-        raise wrong(f"unknown element {word[:20]!r}", path, where, remedy=nearest(word.capitalize(), NUMBERS))
+        raise unknown_element(word, path, where)
     return number
 
 
@@ -115,5 +114,7 @@ def _extended(path: Path, where: str, comment: str, rows: Sequence[str]) -> Atom
     try:
         return read(io.StringIO(text), format="extxyz", index=0)  # type: ignore[return-value]
     except Exception as error:  # ASE raises errors of many kinds for lines that don't fit
+        if isinstance(error, KeyError) and str(error.args[0]).upper() in ISOTOPES:
+            raise unknown_element(str(error.args[0]), path, where) from None
         what = f"unknown element {error}" if isinstance(error, KeyError) else reason(error)
         raise wrong(f"ASE can't read the frame: {what[:100]}", path, where) from error

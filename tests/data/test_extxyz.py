@@ -123,6 +123,10 @@ def test_frames_follow_each_other_with_blank_lines_between_and_more_columns_than
         (f'3\n{HEAD} Lattice="9 0 0"\n{WATER}', "Lattice is '9 0 0'.*nine numbers"),
         (f'3\n{HEAD} pbc="T T"\n{WATER}', "pbc is 'T T'.*three of T and F"),
         (f"3\n{HEAD}\n{WATER.replace('O ', 'Xq ')}", r"unknown element 'Xq' .*frame 0, line 3\)"),
+        (
+            f"3\n{HEAD}\n{WATER.replace('O ', 'D ')}",
+            r"unknown element 'D' .*line 3\); write deuterium as H, with its mass",
+        ),
         (f"3\n{HEAD}\n{WATER.replace('0.96', 'x')}", r"pos is 'x 0 0', no number .*frame 0, line 4\)"),
         (f"3\n{HEAD}:f:R:1\n{WATER}", r"has 4 columns .*line 3\).*expected 5"),
         (f"3\n{HEAD}\n{WATER}4\n", r"has 0 lines of atoms .*frame 1, line 6\).*expected 4.*truncated"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -14,8 +15,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from strategies import equal
 
 from molgen.conversion import from_ase
+from molgen.data.labelled import read_frames
 from molgen.data.readers import iterate, read
 from molgen.errors import DroppedDataWarning, FileFormatError
+from molgen.structures import Structures
 
 WATER = "3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n"
 
@@ -127,3 +130,16 @@ def test_frames_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     assert len(next(parts)) == 2
     with pytest.raises(FileFormatError, match="'broken'"):
         next(parts)
+
+
+@pytest.mark.parametrize("comment", ["heavy water", "Properties=species:S:1:pos:R:3"])
+def test_isotopes_are_answered_with_how_they_are_written(tmp_path: Path, comment: str) -> None:
+    text = WATER.replace("water", comment).replace("H", "D")
+    with pytest.raises(FileFormatError, match=r"unknown element 'D' .*; write deuterium as H, with its mass"):
+        read(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("reader", [read, lambda path: read_frames(path).structures])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, reader: Callable[[Path], Structures]) -> None:
+    path = write(tmp_path, "\ufeff" + WATER)
+    assert reader(path).formulas() == ["H2O"]
