@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from molgen.elements import SYMBOLS
 from molgen.evaluation.bootstrap import intervals
 from molgen.structures import Structures
 
-__all__ = ["LabelErrors", "Measured", "errors_by_label"]
+__all__ = ["LabelErrors", "Measured", "errors_by_label", "number"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Measured:
 
     def as_dict(self) -> dict[str, float | int | None]:
         """Plain data for JSON."""
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+        return {"value": number(self.value), "low": number(self.low), "high": number(self.high), "n": self.n}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,17 @@ class LabelErrors:
             "rmse": self.rmse.as_dict(),
             "mae": self.mae.as_dict(),
             "structures": self.structures,
-            "largest": {"value": self.largest, "structure": self.structure, "atom": self.atom},
+            "largest": {"value": number(self.largest), "structure": self.structure, "atom": self.atom},
         }
+
+
+def number(value: float | None) -> float | None:
+    """A number as JSON has it, which knows neither infinity nor NaN: None for these.
+
+    >>> number(1.5), number(float("inf"))
+    (1.5, None)
+    """
+    return value if value is not None and math.isfinite(value) else None
 
 
 _UNITS = {"forces": "eV/Å", "stress": "eV/Å³", "dipole": "e·Å", "charges": "e"}
@@ -120,9 +130,11 @@ def _summary(
     flat = errors.reshape(len(errors), -1).abs().numpy()  # [M, components]
     _, owner = np.unique(owners.numpy(), return_inverse=True)
     counts = np.bincount(owner) * float(flat.shape[1])
-    sums = np.column_stack([np.bincount(owner, values.sum(1)) for values in (np.square(flat), flat)])
-    squared, absolute = sums.sum(0) / counts.sum()
-    ends = intervals(sums, counts)
+    # the square of an absurd label may be infinite, and so are its errors then
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.column_stack([np.bincount(owner, values.sum(1)) for values in (np.square(flat), flat)])
+        squared, absolute = sums.sum(0) / counts.sum()
+        ends = intervals(sums, counts)
     low, high = (None, None) if ends is None else ends
 
     def measured(value: float, column: int) -> Measured:

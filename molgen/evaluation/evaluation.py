@@ -14,7 +14,7 @@ from torch import Tensor
 from molgen.data.label_names import LABELS
 from molgen.data.labelled import Labelled, read_labelled
 from molgen.errors import ConfigError, InputError
-from molgen.evaluation.errors import LabelErrors, errors_by_label
+from molgen.evaluation.errors import LabelErrors, errors_by_label, number
 from molgen.evaluation.predictions import predict
 from molgen.evaluation.table import errors_table
 from molgen.models.committee import Committee
@@ -54,7 +54,7 @@ class Evaluation:
         return errors_table(self.errors)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it but structures and predictions, as plain data: eV, Å and e."""
+        """All of it but structures and predictions, as plain data: eV, Å and e; None for what is not finite."""
         return {
             "model": self.model,
             "tensors_sha256": list(self.tensors_sha256),
@@ -64,7 +64,7 @@ class Evaluation:
             "device": self.device,
             "dtype": self.dtype,
             "seconds": round(self.seconds, 3),
-            "energy_shift": self.energy_shift,
+            "energy_shift": number(self.energy_shift),
             "errors": {each.name: each.as_dict() for each in self.errors},
             "notes": list(self.notes),
         }
@@ -105,7 +105,8 @@ def evaluate(
 
     Raises:
         InputError: labels and model have nothing in common; or as `read_labelled`.
-        StructureError: an element, a charge or a spin that the model doesn't know, with the number of the structure.
+        StructureError: an element, a charge or a spin that the model doesn't know, atoms on top of each other; with the
+            number of the structure.
         ConfigError, CheckpointError, PluginError: as `molgen.Calculator`.
 
     Example::
@@ -133,6 +134,7 @@ def evaluate(
         module,
         structures,
         labels,
+        numbers=numbers.tolist(),
         batch_size=batch_size,
         max_edges=max_edges,
         on_batch=None if on_batch is None else lambda done: on_batch(done, total),

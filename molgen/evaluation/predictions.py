@@ -10,6 +10,7 @@ from torch import Tensor
 
 from molgen.data.label_names import ATOM_LABELS
 from molgen.errors import StructureError
+from molgen.simulation.admission import refuse_coincident
 from molgen.simulation.batched import plan
 from molgen.simulation.evaluation import Model, OutOfMemoryError, evaluate, out_of_memory
 from molgen.structures import Structures
@@ -27,6 +28,7 @@ def predict(
     structures: Structures,
     labels: Sequence[str],
     *,
+    numbers: Sequence[int] | None = None,
     batch_size: int = 64,
     max_edges: int | None = None,
     on_batch: Callable[[int], None] | None = None,
@@ -37,6 +39,7 @@ def predict(
         model: in evaluation mode; what it doesn't provide is left out.
         structures: B structures with N atoms, on the CPU.
         labels: what is wanted, of energy, forces, stress, dipole and charges.
+        numbers: [B] what errors call the structures; by default their places.
         batch_size: structures in a batch, at most.
         max_edges: edges in a batch, at most, by default as the device can take; a structure that has more is a batch of
             its own.
@@ -47,18 +50,19 @@ def predict(
         [B, 3] e·Å (NaN where anything is periodic), charges [N] e.
 
     Raises:
-        StructureError: a structure that the model can't take, with its place, or for which it returns what is not
-            finite.
+        StructureError: a structure that the model can't take, that has atoms on top of each other, or for which the
+            model returns what is not finite.
         ConfigError: a limit below one.
     """
     wanted = [label for label in labels if label in model.provides]
     rows = torch.split(torch.arange(len(structures.species)), structures.n_atoms.tolist())
+    called = range(len(structures)) if numbers is None else numbers
     found: dict[str, Tensor] = {}
     done = 0
     most = MAX_EDGES.get(model.device.type, MAX_EDGES["cpu"]) if max_edges is None else max_edges
     batches = plan(edge_counts(model, structures).tolist(), batch_size, most)
     for batch in batches:
-        for places, own in _halved(model, structures, batch, wanted):
+        for places, own in _halved(model, structures, called, batch, wanted):
             atoms = torch.cat([rows[place] for place in places])
             for label, values in own.items():
                 size = len(structures.species) if label in ATOM_LABELS else len(structures)
@@ -87,17 +91,17 @@ def edge_counts(model: Model, structures: Structures) -> Tensor:
 
 
 def _halved(
-    model: Model, structures: Structures, batch: list[int], wanted: list[str]
+    model: Model, structures: Structures, called: Sequence[int], batch: list[int], wanted: list[str]
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """The predictions for a batch, in as many parts as memory makes necessary."""
     waiting = [batch]
     while waiting:
         places = waiting.pop()
         try:
-            found = _together(model, structures, places, wanted)
+            found = _together(model, structures, called, places, wanted)
         except OutOfMemoryError as error:
             if len(places) == 1:
-                where = f"structure {places[0]}"
+                where = f"structure {called[places[0]]}"
                 raise OutOfMemoryError(error.what, where=where, remedy=error.remedy) from error
             found = None  # the next try is made when the error, and what it holds, is gone
         if found is not None:
@@ -109,10 +113,14 @@ def _halved(
         waiting += [places[half:], places[:half]]
 
 
-def _together(model: Model, structures: Structures, places: list[int], wanted: list[str]) -> dict[str, Tensor]:
+def _together(
+    model: Model, structures: Structures, called: Sequence[int], places: list[int], wanted: list[str]
+) -> dict[str, Tensor]:
     batch = structures.select(places).replace(atom_labels={}, structure_labels={}).to(model.device)
     with out_of_memory(len(batch.species), model.device):
-        found = evaluate(model, batch, model.graph(batch), forces="forces" in wanted, stress="stress" in wanted)
+        graph = model.graph(batch)
+        refuse_coincident(graph, batch, [called[place] for place in places])
+        found = evaluate(model, batch, graph, forces="forces" in wanted, stress="stress" in wanted)
     own = {label: found[label].detach().to("cpu", torch.float64) for label in wanted}
     for label, values in own.items():
         bad = ~torch.isfinite(values).reshape(len(values), -1).all(1)
@@ -123,7 +131,7 @@ def _together(model: Model, structures: Structures, places: list[int], wanted: l
             index = int(batch.batch[row]) if label in ATOM_LABELS else row
             raise StructureError(
                 f"the model's {label} is not finite",
-                where=f"structure {places[index]}",
+                where=f"structure {called[places[index]]}",
                 remedy="the structure is far from all that the model was trained on: check its positions",
             )
     return own

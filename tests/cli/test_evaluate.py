@@ -65,3 +65,14 @@ def test_what_cannot_be_done_is_told(
 ) -> None:
     assert main(["evaluate", str(model), str(data), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_absurd_label_is_told_and_written(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data.write_text(data.read_text().replace("my_energy=-41", "my_energy=1e300"))
+    out = tmp_path / "errors"
+    assert main(["evaluate", str(model), str(data), *KEYS, "--out", str(out), "--json", str(tmp_path / "a.json")]) == 0
+    for file in (out / "errors.json", tmp_path / "a.json"):
+        assert json.loads(file.read_text())["errors"]["energy"]["rmse"]["value"] is None
+    assert "overflow" not in capsys.readouterr().err

@@ -20,6 +20,7 @@ from molgen.models.potential import Potential
 from molgen.structures import Structures
 
 SAME = 1e-7  # eV, and so on: float64 sums in another order
+WRITTEN = 1e-6  # of numbers that a file has with eight digits
 
 
 def test_errors_are_those_that_were_put_in(model: Potential, labelled: Structures) -> None:
@@ -153,6 +154,42 @@ def test_a_prediction_that_is_not_finite_names_its_structure(labelled: Structure
 
     with pytest.raises(StructureError, match=r"is not finite \(structure \d+\)"):
         evaluate(poisoned(potential()), labelled)
+
+
+def test_atoms_on_top_of_each_other_are_refused_by_the_number_of_the_structure(
+    model: Potential, labelled: Structures
+) -> None:
+    positions = labelled.positions.clone()
+    positions[labelled.offsets[7] + 2] = positions[labelled.offsets[7] + 1]
+    broken = labelled.replace(positions=positions)
+    with pytest.raises(StructureError, match=r"atom \d .* and atom \d .* apart \(structure 7\)"):
+        evaluate(model, broken)
+    with pytest.raises(StructureError, match=r"apart \(structure 7\)"):
+        evaluate(model, broken, limit=11, seed=2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_absurd_label_gives_errors_that_json_has_no_number_for(
+    model: Potential, labelled: Structures, tmp_path: Path
+) -> None:
+    energy = labelled.structure_labels["energy"].clone()
+    energy[3] = 1e300
+    found = evaluate(model, labelled.replace(structure_labels={"energy": energy}))
+    write_evaluation(tmp_path / "errors.json", found)
+    told = json.loads((tmp_path / "errors.json").read_text())["errors"]["energy"]
+    assert told["rmse"]["value"] is None
+    assert told["mae"]["value"] == pytest.approx(1e300 / 12)
+    assert told["largest"] == {"value": pytest.approx(1e300), "structure": 3, "atom": None}
+
+
+def test_the_file_of_predictions_is_evaluated_by_its_references(
+    model: Potential, labelled: Structures, tmp_path: Path
+) -> None:
+    found = evaluate(model, labelled)
+    write_predictions(tmp_path / "predictions.extxyz", found)
+    again = evaluate(model, tmp_path / "predictions.extxyz")
+    assert again["forces"].rmse.value == pytest.approx(found["forces"].rmse.value, abs=WRITTEN)
+    assert any("'forces' has other values than 'REF_forces'" in note for note in again.notes)
 
 
 def test_files_hold_errors_and_predictions(labelled: Structures, tmp_path: Path) -> None:
