@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from molgen.allocation import keep_freed_memory
-from molgen.cli.options import Overwrite, Threads, apply_threads
+from molgen.cli.options import Overwrite, Threads, apply_threads, warnings_told
 
 
 def train(
@@ -44,7 +44,14 @@ def train(
     overrides = dict(parse_override(text) for text in set_ or [])
     if threads is not None:
         overrides["training.threads"] = threads
-    path = run(
-        config, overrides=overrides, resume=resume, devices=devices, budget=budget, anneal=anneal, overwrite=overwrite
-    )
+    with warnings_told():
+        path = run(
+            config,
+            overrides=overrides,
+            resume=resume,
+            devices=devices,
+            budget=budget,
+            anneal=anneal,
+            overwrite=overwrite,
+        )
     typer.echo(path)

@@ -198,3 +198,15 @@ def test_the_command_tells_what_was_read(data, tmp_path, capsys):
     assert told.out.strip().endswith("last.safetensors")
     assert "energy from 'REF_energy' in eV (assumed), all frames" in told.err.replace("\n", " ")
     assert "RMSE/MAE" in told.err
+
+
+def test_the_command_tells_warnings_in_lines_of_its_own(data, tmp_path, capsys):
+    import yaml
+
+    whole = config(tmp_path, data, training={"steps": 1})
+    whole["data"]["isolated_energies"] = {}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(whole))
+    assert main(["train", str(tmp_path / "run.yaml")]) == 0
+    told = capsys.readouterr().err
+    assert told.count("molgen: warning: no energies of isolated atoms are given") == 1
+    assert "FittedEnergiesWarning" not in told
