@@ -62,7 +62,8 @@ class Start:
         """The model's elements, their shifts moved by what the new data's energies have more than the model says.
 
         Raises:
-            ConfigError: an element that the model doesn't know, repulsion where it has none, or the reverse.
+            ConfigError: an element that the model doesn't know, isolated energies of some of the data's elements only,
+                repulsion where it has none, or the reverse.
         """
         old = self.potential
         if repulsion not in (None, old.repulsion):
@@ -79,13 +80,23 @@ class Start:
                 expected=f"data of {', '.join(old.elements)}",
                 remedy="train a model from the beginning, or leave these structures out",
             )
+        used = [SYMBOLS[number] for number in dataset.elements]
+        missing = [symbol for symbol in used if symbol not in isolated]
+        if isolated and missing:
+            raise ConfigError(
+                f"there is no isolated energy of {', '.join(missing)}",
+                where="data.isolated_energies",
+                expected=f"energies in eV of {', '.join(used)}, or of none, which keeps the model's",
+            )
         moved = self._excess(dataset, train[:_MOST], list(old.elements), list(self.loaded.module.elements))
         elements = {}
         for symbol, element in old.elements.items():
             energy = isolated.get(symbol, element.isolated_energy)
             shift = element.shift + moved[symbol] + element.isolated_energy - energy
             elements[symbol] = element.model_copy(update={"isolated_energy": energy, "shift": shift})
-        return old.model_copy(update={"elements": elements})
+        # elements that the data lack keep what they had
+        source = "given" if old.elements.keys() <= isolated.keys() else old.isolated_source
+        return old.model_copy(update={"elements": elements, "isolated_source": source})
 
     def load_into(self, module: Potential, note: Callable[[str], None]) -> None:
         """Put the model's weights in place of a new one's, where names and shapes are the same."""

@@ -11,7 +11,7 @@ from ase import Atoms
 from training.potential_data import config, frames, written
 
 from molgen.data.labelled import read_labelled
-from molgen.errors import ConfigError
+from molgen.errors import ConfigError, FittedEnergiesWarning
 from molgen.models.checkpoint import read_checkpoint
 from molgen.models.loading import load_potential
 from molgen.training import train
@@ -100,3 +100,21 @@ def test_an_element_that_the_model_does_not_know_is_named(base, tmp_path):
     data = written(tmp_path / "oxygen.extxyz", [*found, strange])
     with pytest.raises(ConfigError, match=r"the model doesn't know O"):
         train(tuned(tmp_path, data, base), progress=False)
+
+
+def test_isolated_energies_of_some_elements_only_are_refused(data, base, tmp_path):
+    whole = tuned(tmp_path, data, base)
+    whole["data"]["isolated_energies"] = {"H": -13.6}
+    with pytest.raises(ConfigError, match=r"no isolated energy of C \(data.isolated_energies\).*of H, C, or of none"):
+        train(whole, progress=False)
+
+
+def test_the_source_of_isolated_energies_is_that_of_those_in_the_file(data, tmp_path):
+    fitted = config(tmp_path, data, "fitted", training={"steps": 1})
+    fitted["data"]["isolated_energies"] = {}
+    with pytest.warns(FittedEnergiesWarning):
+        base = train(fitted, progress=False)
+    given = tuned(tmp_path, data, base, training={"steps": 1})
+    left_out = {**given, "data": {**given["data"], "isolated_energies": {}}, "out": str(tmp_path / "left_out")}
+    sources = [load_potential(train(each, progress=False)).module.record.isolated_source for each in (given, left_out)]
+    assert sources == ["given", "fitted"]
