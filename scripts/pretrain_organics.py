@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ def card(document: Document, parameters: int, size: int, certificate: str) -> st
         "data fingerprint": f"`{document.data_fingerprint}`",
         "samples seen": f"{training['samples']:,} in {training['steps']:,} steps of {options['batch_size']}",
         "time": f"{training['hours']:.2f} h, all sessions together",
+        "before that": "; before that ".join(_earlier(training)) or "nothing: the weights were drawn at random",
         "hardware": f"{device if hardware['device'] == 'cpu' else hardware['processor']}, torch {hardware['torch']} "
         "(last session)",
         "optimiser": f"{options['optimizer']}, learning rate {options['learning_rate']}, {options['schedule']}, "
@@ -157,6 +158,12 @@ def card(document: Document, parameters: int, size: int, certificate: str) -> st
     lines += ["", "Its certificate:", "", "```text", certificate, "```", ""]
     lines += ["Made and measured by `scripts/pretrain_organics.py`.", ""]
     return "\n".join(lines)
+
+
+def _earlier(training: Mapping[str, Any]) -> Iterator[str]:
+    """The models that it went on from, the last one first."""
+    while training := training.get("started_from") or {}:
+        yield f"{training['samples']:,} samples in {training['hours']:.2f} h (`{training['tensors_sha256'][:12]}`)"
 
 
 def _figures(errors: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ class NeighborReuse:
     """
 
     def __init__(self, search: Callable[[Structures, float], Graph], cutoff: float | None, skin: float) -> None:
-        if not isinstance(skin, Real) or isinstance(skin, bool) or not 0 <= skin < np.inf:
+        if not _is_length(skin):
             raise ConfigError(f"skin is {skin!r}", expected="a length from 0, in Å")
         self._search, self._cutoff, self._skin = search, cutoff, skin
         self._list: _PairList | Graph | None = None
@@ -92,6 +92,10 @@ class NeighborReuse:
         departed = positions - still
         spare = 0.5 * (stretch * (self._cutoff + self._skin) - self._cutoff)  # that every atom may depart by, Å
         return _furthest(departed) <= spare or _furthest(departed - departed.mean(0)) <= spare
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < np.inf
 
 
 def _furthest(vectors: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,16 @@ class Start:
         """Its elements, conditions and repulsion."""
         assert self.document.potential is not None  # the document's own check
         return self.document.potential
+
+    def told(self, section: FineTuningSection) -> dict[str, Any]:
+        """What the new model's file says of it: its name, not its place on this machine, and what it had seen."""
+        seen = {key: self.document.training.get(key) for key in ("samples", "hours", "started_from")}
+        own = {"model": self.document.name, "tensors_sha256": self.document.tensors_sha256}
+        return {
+            **section.model_dump(mode="json"),
+            **own,
+            **{k: value for k, value in seen.items() if value is not None},
+        }
 
     def record(
         self, dataset: Dataset, train: Tensor, isolated: Mapping[str, float], *, repulsion: bool | None = None

@@ -168,8 +168,7 @@ class PotentialObjective:
         self._training = config.training
         self._told: dict[str, object] = {"loss": config.loss.model_dump(mode="json")}
         if start is not None and config.start_from is not None:
-            hashed = start.document.tensors_sha256
-            self._told["started_from"] = {**config.start_from.model_dump(mode="json"), "tensors_sha256": hashed}
+            self._told["started_from"] = start.told(config.start_from)
         self._wanted = wanted_labels(config.loss, self._potential.provides)
         # without the measured numbers: the data fix them, but for a last digit that depends on the number of threads
         records = document.model_dump(mode="json", include={"components", "potential"})

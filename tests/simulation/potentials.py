@@ -28,6 +28,9 @@ CUTOFF = 4.0  # Å
 # more of the network in the energy than a trained model would have of its first epoch
 SCALE = 2.0  # eV
 
+# of the usual lengths; random weights hold nothing together, but nuclei repel each other
+NARROW = 0.8
+
 # eV, eV/Å, eV/Å³; the same sums over again round differently where tensors lie elsewhere in memory
 ROUNDING = 1e-9
 
@@ -141,15 +144,16 @@ def poisoned(model: Potential, name: str = "") -> Potential:
 
 
 def ethanol(rattle: float = 0.05, seed: int = 0) -> Atoms:
-    """Nine atoms of three elements, off equilibrium."""
+    """Nine atoms of three elements, so near to each other that they repel."""
     atoms = molecule("CH3CH2OH")
+    atoms.positions *= NARROW
     atoms.rattle(rattle, seed=seed)
     return atoms
 
 
 def silicon(rattle: float = 0.1, seed: int = 0) -> Atoms:
-    """Eight atoms in a skewed cell, off equilibrium."""
-    atoms = bulk("Si", cubic=True)
+    """Eight atoms in a skewed cell, so near to each other that they repel."""
+    atoms = bulk("Si", a=5.43 * NARROW, cubic=True)
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + SKEW), scale_atoms=True)
     atoms.rattle(rattle, seed=seed)
     return atoms

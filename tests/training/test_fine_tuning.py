@@ -12,7 +12,7 @@ from training.potential_data import config, frames, written
 
 from molgen.data.labelled import read_labelled
 from molgen.errors import ConfigError, FittedEnergiesWarning
-from molgen.models.checkpoint import read_checkpoint
+from molgen.models.checkpoint import read_checkpoint, read_document
 from molgen.models.loading import load_potential
 from molgen.training import train
 
@@ -60,6 +60,9 @@ def test_a_run_that_does_not_move_is_the_model_that_it_started_from(base, tmp_pa
     data = written(tmp_path / "dense.extxyz", dense)
     training = {"steps": 1, "learning_rate": 1e-12, "ema_decay": 0.0}
     path = train(tuned(tmp_path, data, base, training=training), progress=False)
+    told, started = read_document(path).training["started_from"], read_document(base)
+    assert (told["model"], told["tensors_sha256"]) == (started.name, started.tensors_sha256)
+    assert told["samples"] == started.training["samples"]
     structures = read_labelled(data).structures
     before, after = (load_potential(each).module(structures)["forces"] for each in (base, path))
     assert torch.allclose(before, after, atol=1e-6)
