@@ -43,7 +43,7 @@ def rows(folder):
 @pytest.fixture(scope="module")
 def potential(tmp_path_factory):
     """Of hydrogen, carbon and oxygen."""
-    return written(tmp_path_factory.mktemp("potential") / "tiny.safetensors", symbols=("H", "C", "O"))
+    return written(tmp_path_factory.mktemp("potential") / "tiny.safetensors", symbols=("H", "C", "O"), scale=20.0)
 
 
 @pytest.fixture

@@ -58,11 +58,12 @@ def assembled(
     seed: int = 0,
     encoder: dict[str, Any] | None = None,
     average_neighbors: float = 12.0,
+    scale: float = SCALE,
     **record: Any,
 ) -> AssembledPotential:
     """A potential with fresh weights and what a document says of it."""
     elements = {
-        symbol: ElementRecord(isolated_energy=-13.6 * (number + 1), scale=SCALE)
+        symbol: ElementRecord(isolated_energy=-13.6 * (number + 1), scale=scale)
         for number, symbol in enumerate(symbols)
     }
     with torch.random.fork_rng(devices=[]):
