@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,7 +117,7 @@ def relax(
 
 def _write(results: Relaxations, out: Path, json: Path | None, overwrite: bool) -> None:
     with warnings_told():
-        results.write(out, overwrite=overwrite)
+        _write_or_keep(results, out, overwrite)
     bad = out.with_name(f"{out.stem}.bad.extxyz")
     left = results.write_bad(bad)
     if json is not None:
@@ -127,3 +128,15 @@ def _write(results: Relaxations, out: Path, json: Path | None, overwrite: bool) 
         typer.echo(out)
     if left:
         typer.echo(f"frames that left reason are in {bad}", err=True)
+
+
+def _write_or_keep(results: Relaxations, out: Path, overwrite: bool) -> None:
+    """Write them; what can't be written goes to extended xyz beside, so that no work is lost."""
+    from molgen.errors import InputError, OutputError
+
+    try:
+        results.write(out, overwrite=overwrite)
+    except (InputError, OutputError) as error:
+        names = chain([f"{out.stem}.extxyz"], (f"{out.stem}.{number}.extxyz" for number in count(1)))
+        kept = results.write(next(path for path in map(out.with_name, names) if not path.exists()))
+        raise OutputError(error.what, where=error.where, remedy=f"the structures are in {kept}") from error

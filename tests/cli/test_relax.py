@@ -15,6 +15,7 @@ from ase.constraints import FixAtoms
 from simulation.potentials import ethanol, silicon, written
 
 from molgen.cli.main import main
+from molgen.errors import OutputError
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +183,22 @@ def test_a_format_that_can_not_hold_the_structures_is_refused_before_they_are_re
     assert run(tmp_path / "one.xyz", model, tmp_path / "out.vasp") == 2
     assert "ASE can't write these structures as vasp" in capsys.readouterr().err
     assert not (tmp_path / "out.vasp").exists()
+
+
+def test_what_can_not_be_written_after_all_is_kept_as_extended_xyz(model, tmp_path, capsys, monkeypatch):
+    ase.io.write(tmp_path / "in.extxyz", silicon())
+    (tmp_path / "out.extxyz").write_text("of another run")
+    from molgen.simulation import relaxed
+
+    usual = relaxed._write_frames
+
+    def broken(path, kind, frames, where=None):
+        if kind == "vasp" and where is None:
+            raise OutputError("ASE can't write these structures as vasp", where=str(path))
+        usual(path, kind, frames, where)
+
+    monkeypatch.setattr(relaxed, "_write_frames", broken)
+    assert run(tmp_path / "in.extxyz", model, tmp_path / "out.vasp", "--fmax", "5") != 0
+    assert f"the structures are in {tmp_path / 'out.1.extxyz'}" in capsys.readouterr().err
+    assert ase.io.read(tmp_path / "out.1.extxyz").info["converged"]
+    assert (tmp_path / "out.extxyz").read_text() == "of another run"
