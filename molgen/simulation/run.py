@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "Simulation", "SimulationInterrupted"]
 
+_VELOCITY_COLUMNS = ("velocities", "velocity", "velo", "vel")  # of other programs' files
+
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
@@ -174,7 +176,7 @@ class Run:
         if settings.velocities == "draw":
             draw_momenta(atoms, settings.temperature, settings.seed)
         elif not atoms.has("momenta"):
-            raise InputError("the structure has no velocities", remedy="draw them, or read them from a trajectory")
+            raise _no_velocities(atoms)
         self._hold_center()
         atoms.set_momenta(atoms.get_momenta())  # once more, as constraints will have them from now on
         return 0
@@ -311,3 +313,14 @@ def _refuse_masses(atoms: Atoms) -> None:
             f"the mass of atom {atom} ({atoms.symbols[atom]}) is {masses[atom]:g} amu",
             expected="more than zero: what has no mass has no dynamics",
         )
+
+
+def _no_velocities(atoms: Atoms) -> InputError:
+    ignored = [name for name in atoms.arrays if name.lower() in _VELOCITY_COLUMNS]
+    if not ignored:
+        return InputError("the structure has no velocities", remedy="draw them, or read them from a trajectory")
+    return InputError(
+        f"the structure has no momenta, and its column {ignored[0]!r} is in units that nothing tells",
+        expected="a column momenta in ASE's units, as a trajectory has it",
+        remedy="set them by atoms.set_velocities and write the structure with ASE, or draw them",
+    )

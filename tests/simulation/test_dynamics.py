@@ -224,6 +224,16 @@ def test_velocities_of_a_file_are_taken_where_that_is_asked_for(tmp_path):
         run_md(*springs(), tmp_path / "c.traj", steps=1, velocities="file")
 
 
+def test_velocities_of_unknown_units_are_not_read_and_named(tmp_path):
+    atoms, calculator = springs()
+    atoms.new_array("velo", np.ones((len(atoms), 3)))
+    ase.io.write(tmp_path / "in.extxyz", atoms)
+    with pytest.raises(
+        InputError, match=r"its column 'velo' is in units that nothing tells; expected a column momenta"
+    ):
+        run_md(tmp_path / "in.extxyz", calculator, tmp_path / "run.traj", steps=1, velocities="file")
+
+
 def test_constraints_hold_their_atoms(tmp_path):
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     atoms.set_constraint(FixAtoms([0, 3]))
