@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +16,23 @@ from molgen.errors import FileFormatError
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["OWN_KEYS", "extended_xyz", "fixed_atoms", "read_extended_xyz", "whole_frames"]
+__all__ = ["extended_xyz", "fixed_atoms", "read_extended_xyz", "whole_frames"]
 
 _NUMBERS = ("energy", "free_energy", "dipole", "stress", "magmom")  # results that stand in the comment line
 _ROWS = ("forces", "charges", "energies", "magmoms")  # results that are columns
-OWN_KEYS = ("Properties", "Lattice", "pbc")  # of the comment line, which info can't have too
+_OWN_KEYS = ("Properties", "Lattice", "pbc", "virial")  # of the comment line, which info can't have too
+_OWN_COLUMNS = ("numbers", "positions", "momenta", "masses", "Z", "pos", "species", "symbols", "charge", "move_mask")
 _PLAIN = re.compile(r"[\w.:+/-]+")
+_COLUMN = re.compile(r"[\w.+/-]+")
+_TYPES = {"f": "R", "i": "I", "u": "I", "b": "L", "U": "S"}  # of columns, by numpy's kinds
+_EMPTY = '""'  # what stands after it would be taken for its value
 
 
 def extended_xyz(atoms: Atoms) -> str:
-    """A frame: positions, momenta, masses of its own, cell, info of plain values, and the calculator's results.
+    """A frame: positions, momenta, masses of its own, cell, info, further arrays, and the calculator's results.
 
-    Atoms that `FixAtoms` holds are marked in `move_mask`, as ASE reads it; other constraints have no place.
+    What `FixAtoms` and `FixCartesian` hold is marked in `move_mask`, as ASE reads it; other constraints have no place.
+    Nor have keys of info and arrays that would be read as the frame's own, or as results, and texts that are empty.
 
     >>> from ase import Atoms
     >>> print(extended_xyz(Atoms("H", positions=[[0, 0, 0.1]], info={"step": 3})), end="")
@@ -40,36 +47,80 @@ def extended_xyz(atoms: Atoms) -> str:
     if atoms.has("masses"):
         columns["masses"] = atoms.get_masses()
     columns |= {name: np.asarray(results[name]) for name in _ROWS if name in results}
+    others = _others(atoms) | _move_mask(atoms)
     table = np.concatenate([rows.reshape(len(atoms), -1) for rows in columns.values()], axis=1)
-    heads = [f"{name}:R:{rows.size // len(atoms)}" for name, rows in columns.items()]
-    held = fixed_atoms(atoms)
-    if held:
-        heads.append("move_mask:L:1")
+    heads = [
+        f"{name}:{_TYPES[rows.dtype.kind] if name in others else 'R'}:{rows.size // len(atoms)}"
+        for name, rows in (columns | others).items()
+    ]
     marks = [f"Properties=species:S:1:{':'.join(heads)}"]
     if atoms.cell.any():
         # numpy's rows of three vectors, one after the other
         marks.insert(0, f"Lattice={_text(atoms.cell.array.ravel())}")
     marks += [f"{name}={_text(_full(name, results[name]))}" for name in _NUMBERS if name in results]
-    marks += [
-        f"{_text(str(name))}={_text(value)}"
-        for name, value in atoms.info.items()
-        if value is not None and name not in (*results, *OWN_KEYS)
-    ]
+    marks += _marks(atoms.info)
     marks.append('pbc="' + " ".join("T" if periodic else "F" for periodic in atoms.pbc) + '"')
-    moves = [f" {_text(atom not in held)}" if held else "" for atom in range(len(atoms))]
+    words = [[_word(value) for rows in others.values() for value in np.ravel(rows[atom])] for atom in range(len(atoms))]
     rows = [
-        f"{symbol} {' '.join(map(repr, row))}{move}"
-        for symbol, row, move in zip(atoms.get_chemical_symbols(), table.tolist(), moves, strict=True)
+        " ".join([symbol, *map(repr, row), *further])
+        for symbol, row, further in zip(atoms.get_chemical_symbols(), table.tolist(), words, strict=True)
     ]
     return "\n".join([str(len(atoms)), " ".join(marks), *rows]) + "\n"
 
 
 def fixed_atoms(atoms: Atoms) -> set[int]:
-    """Those that `FixAtoms` holds, by all such constraints together."""
-    from ase.constraints import FixAtoms
+    """Those that `FixAtoms`, or `FixCartesian` in every direction, holds, by all such constraints together."""
+    return set(np.flatnonzero(~_free(atoms).any(1)).tolist())
 
-    held = [each.get_indices() for each in atoms.constraints if isinstance(each, FixAtoms)]
-    return {int(atom) % len(atoms) for indices in held for atom in indices}
+
+def _free(atoms: Atoms) -> np.ndarray:
+    """[N, 3], whether an atom may move in each direction."""
+    from ase.constraints import FixAtoms, FixCartesian
+
+    free = np.ones((len(atoms), 3), dtype=bool)
+    for each in atoms.constraints:
+        if isinstance(each, FixAtoms):
+            free[each.get_indices()] = False
+        elif isinstance(each, FixCartesian):
+            free[each.get_indices()] &= ~each.mask
+    return free
+
+
+def _move_mask(atoms: Atoms) -> dict[str, np.ndarray]:
+    free = _free(atoms)
+    if free.all():
+        return {}
+    whole = (free.all(1) | ~free.any(1)).all()
+    return {"move_mask": free[:, 0] if whole else free}
+
+
+def _others(atoms: Atoms) -> dict[str, np.ndarray]:
+    """Arrays that have no column of their own: tags, initial charges, whatever a file brought."""
+    from ase.calculators.calculator import all_properties
+
+    own = {*_OWN_COLUMNS, *all_properties}
+    # texts that ASE has read are objects
+    found = {name: rows.astype(str) if rows.dtype == object else rows for name, rows in atoms.arrays.items()}
+    return {name: rows for name, rows in found.items() if name not in own and _COLUMN.fullmatch(name) and _fits(rows)}
+
+
+def _fits(rows: np.ndarray) -> bool:
+    """Whether values can stand in columns: numbers, truth values, and words without spaces."""
+    kind = rows.dtype.kind
+    plain = kind in "fiub" or (kind == "U" and all(word.split() == [word] for word in rows.ravel().tolist()))
+    return plain and rows.size > 0
+
+
+def _word(value: object) -> str:
+    return ("T" if value else "F") if isinstance(value, bool | np.bool_) else str(value)
+
+
+def _marks(info: Mapping[Any, Any]) -> list[str]:
+    from ase.calculators.calculator import all_properties
+
+    own = {*_OWN_KEYS, *all_properties}
+    texts = [(_text(str(name)), _text(value)) for name, value in info.items() if name not in own and value is not None]
+    return [f"{name}={text}" for name, text in texts if _EMPTY not in (name, text)]
 
 
 def read_extended_xyz(text: str, path: Path) -> Atoms:
@@ -116,15 +167,31 @@ def _full(name: str, value: Any) -> Any:
     """A stress as nine numbers, as the format has it; other results as they are."""
     from ase.stress import voigt_6_to_full_3x3_stress
 
-    return voigt_6_to_full_3x3_stress(value) if name == "stress" else value
+    return voigt_6_to_full_3x3_stress(value).ravel() if name == "stress" else value
 
 
 def _text(value: object) -> str:
+    from ase.spacegroup import Spacegroup
+
     if isinstance(value, bool | np.bool_):
         return "T" if value else "F"
-    if isinstance(value, np.ndarray | list | tuple):
-        return '"' + " ".join(str(each) for each in np.asarray(value).ravel().tolist()) + '"'
     if isinstance(value, float | np.floating):
         return repr(float(value))
-    text = str(value)
-    return text if _PLAIN.fullmatch(text) else '"' + text.replace("\\", "/").replace('"', "'").replace("\n", " ") + '"'
+    if isinstance(value, np.ndarray | list | tuple | dict):
+        return _several(value)
+    text = value.symbol if isinstance(value, Spacegroup) else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + re.sub(r"[\r\n]+", " ", text.replace("\\", "/").replace('"', "'")) + '"'
+
+
+def _several(value: np.ndarray | list | tuple | dict) -> str:
+    """A row of numbers as such; tables, texts and what has names as JSON, as ASE has it."""
+    try:
+        rows = np.asarray(value)
+        if rows.ndim <= 1 and rows.dtype.kind in "fiub":
+            return '"' + " ".join(map(str, rows.ravel().tolist())) + '"'
+        text = json.dumps(value if isinstance(value, dict) else rows.tolist())
+    except (TypeError, ValueError):  # of uneven length, or of what JSON doesn't know
+        return _text(str(value))
+    return '"_JSON ' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -142,11 +142,12 @@ def _unlabelled(atoms: Atoms) -> Atoms:
     bare: Atoms = atoms.copy()
     bare.calc = None
     labels = [name for name in (*LABELS, VIRIAL) if name != "charges"]
-    for name in {found for label in labels for found in candidates(label, bare.info)}:
-        del bare.info[name]
+    named = [name for name in bare.info if isinstance(name, str)]
+    dropped = {found for label in labels for found in candidates(label, named)}
+    dropped |= {name for name in named if name.startswith(RUN_PREFIX)}
+    bare.info = {name: value for name, value in bare.info.items() if name not in dropped}
     for name in {found for label in LABELS for found in candidates(label, bare.arrays)}:
         del bare.arrays[name]
-    bare.info = {name: value for name, value in bare.info.items() if not name.startswith(RUN_PREFIX)}
     return bare
 
 

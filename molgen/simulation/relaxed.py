@@ -16,7 +16,7 @@ import torch
 
 from molgen.atomic import atomic_path, write_atomically
 from molgen.errors import DroppedDataWarning, InputError, OutputError, StructureError
-from molgen.simulation.extended_xyz import OWN_KEYS, extended_xyz
+from molgen.simulation.extended_xyz import extended_xyz
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Relaxations(Sequence[Relaxation]):
             self._write_sdf(text)
             write_atomically(path, text.getvalue())
         else:
-            _write_by_ase(path, kind, [self._marked(each) for each in self])
+            _write_frames(path, kind, [self._marked(each) for each in self])
         return path
 
     def write_bad(self, path: Path) -> bool:
@@ -154,14 +154,7 @@ class Relaxations(Sequence[Relaxation]):
     def _marked(self, result: Relaxation) -> Atoms:
         atoms: Atoms = result.atoms.copy()
         atoms.calc = result.atoms.calc
-        results = getattr(atoms.calc, "results", {})
-        # what is told anew, or can't stand in a line
-        own = {"reason", *results, *OWN_KEYS}
-        atoms.info = {
-            key: " ".join(value.splitlines()) if isinstance(value, str) else value
-            for key, value in atoms.info.items()
-            if key not in own
-        }
+        atoms.info.pop("reason", None)  # of an earlier relaxation
         atoms.info |= {"converged": result.converged, "relaxation_steps": result.steps}
         if result.reason is not None:
             atoms.info["reason"] = result.reason
@@ -274,14 +267,19 @@ def refuse_unwritable(path: Path, frames: list[Atoms]) -> None:
     kind = writable_format(path, len(frames))
     if kind != "sdf":
         with TemporaryDirectory() as folder:
-            _write_by_ase(Path(folder) / path.name, kind, frames, where=path)
+            _write_frames(Path(folder) / path.name, kind, frames, where=path)
 
 
-def _write_by_ase(path: Path, kind: str, frames: list[Atoms], where: Path | None = None) -> None:
+def _write_frames(path: Path, kind: str, frames: list[Atoms], where: Path | None = None) -> None:
     from ase.io import write
+    from ase.io.formats import open_with_compression
 
     with atomic_path(path) as temporary:
         try:
+            if kind == "extxyz":
+                with open_with_compression(str(temporary), "wb") as file:
+                    file.write("".join(map(extended_xyz, frames)).encode())
+                return
             write(temporary, frames if len(frames) > 1 else frames[0], format=kind)
         except OSError:
             raise
