@@ -13,8 +13,8 @@ def molgen_register_encoders(register: Callable[[Component], None]) -> None:
     register(
         Component(
             name="pair-attention",
-            summary="attention between all atoms with features of pairs, vectors and one displacement; the fastest "
-            "on complete graphs",
+            summary="attention between all atoms with features of pairs, vectors and one displacement; for complete "
+            "graphs",
             cite="pair-biased attention of Jumper et al. 2021 (AlphaFold 2) on vectors of Schütt et al. 2021 (PaiNN)",
             factory="molgen_pair_attention.encoder:build",
             config="molgen_pair_attention.config:PairAttentionConfig",
