@@ -126,6 +126,9 @@ class PotentialRecord(_Record):
     )
     conditions: list[Literal["charge", "spin"]] = Field(default_factory=list, description="what it tells apart")
     repulsion: bool = Field(default=True, description="screened nuclear repulsion of atoms that nearly touch")
+    repulsion_reach: float = Field(
+        default=1.0, gt=0, le=3, description="where it ends, in sums of covalent radii; 1 in files that do not say"
+    )
     forces_from: Name | None = Field(default=None, description="the head that forces come from, where two could")
     conservative: bool = Field(default=True, description="whether forces are derivatives of the energy; a note")
 

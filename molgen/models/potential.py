@@ -59,7 +59,8 @@ class Potential(nn.Module):
         owners = _owners(self.heads)
         self._provided = frozenset(owners)
         self.conservative = _source_of_forces(owners, record.forces_from) is None
-        self.repulsion = ScreenedRepulsion(self.elements) if record.repulsion and self.conservative else None
+        repelled = record.repulsion and self.conservative
+        self.repulsion = ScreenedRepulsion(self.elements, record.repulsion_reach) if repelled else None
         columns = torch.full((max(self.elements) + 1,), -1)
         columns[list(self.elements)] = torch.arange(len(self.elements))
         self.register_buffer("columns", columns, persistent=False)

@@ -76,6 +76,7 @@ def _potential(document: Document) -> dict[str, Any] | None:
         "isolated_energies": record.isolated_source,
         "conditions": list(record.conditions),
         "repulsion": record.repulsion,
+        "repulsion_reach": record.repulsion_reach if record.repulsion else None,
         "forces_from": record.forces_from,
         "conservative": record.conservative,
     }

@@ -21,6 +21,7 @@ from molgen.nn.radial import ExponentialBasis as ExponentialBasis
 from molgen.nn.radial import LogarithmicBasis as LogarithmicBasis
 from molgen.nn.radial import polynomial_envelope as polynomial_envelope
 from molgen.nn.radial_network import RadialNetwork as RadialNetwork
+from molgen.nn.repulsion import REPULSION_REACH as REPULSION_REACH
 from molgen.nn.repulsion import ScreenedRepulsion as ScreenedRepulsion
 from molgen.nn.rotations import WignerD as WignerD
 from molgen.nn.rotations import edge_frames as edge_frames

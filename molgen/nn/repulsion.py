@@ -9,26 +9,30 @@ from torch import Tensor
 
 from molgen.nn.exact_tables import ExactTables
 
-__all__ = ["ScreenedRepulsion"]
+__all__ = ["REPULSION_REACH", "ScreenedRepulsion"]
 
 _COULOMB = 14.3996454784936  # eV·Å, e²/(4πε₀)
 _LENGTH = 0.8854 * 0.529177210903  # Å
 _POWER = 0.23
 _WEIGHTS = (0.18175, 0.50986, 0.28022, 0.02817)
 _RATES = (3.19980, 0.94229, 0.40290, 0.20162)
+REPULSION_REACH = 1.25
+"""Of new potentials, in sums of covalent radii: past the bonds, and before second neighbours."""
 _NEAREST = 1e-3  # Å; closer pairs are taken to be this far apart, so that the energy is finite
 
 
 class ScreenedRepulsion(ExactTables):
     """The universal potential of Ziegler, Biersack and Littmark (1985, eq. 2-60 with table 2-2), smoothly cut off.
 
-    A pair's energy ends, with its first five derivatives, where the atoms' covalent radii (Cordero et al. 2008) touch:
-    bonds vibrate about that length, and dynamics would drift with each passage of a jump in the third derivative.
+    A pair's energy ends, with its first five derivatives, at `reach` times the sum of the atoms' covalent radii
+    (Cordero et al. 2008). Bonds vibrate about that sum, and dynamics would drift with each passage of a jump in the
+    third derivative. A reach past the bonds holds them apart also where they are shorter than any in training data.
 
     Args:
         elements: [V] atomic numbers that occur.
+        reach: where a pair's energy ends, in sums of covalent radii.
 
-    >>> repulsion = ScreenedRepulsion([1, 6])
+    >>> repulsion = ScreenedRepulsion([1, 6], reach=1.0)
     >>> pair = torch.tensor([0.3, 0.9], dtype=torch.float64)
     >>> [round(e, 2) for e in repulsion(pair, torch.tensor([1, 1]), torch.tensor([6, 6])).tolist()]
     [76.02, 0.02]
@@ -37,24 +41,24 @@ class ScreenedRepulsion(ExactTables):
     columns: Tensor  # [largest atomic number + 1] place of each element
     charges: Tensor  # [V] nuclear charges
     powers: Tensor  # [V] charges to the power of the screening length
-    radii: Tensor  # [V] Å
+    ends: Tensor  # [V] Å, each atom's part of the length where a pair's energy ends
     weights: Tensor
     rates: Tensor
 
-    def __init__(self, elements: Sequence[int]) -> None:
+    def __init__(self, elements: Sequence[int], reach: float = REPULSION_REACH) -> None:
         from ase.data import covalent_radii
 
         super().__init__()
         numbers = torch.tensor(list(elements), dtype=torch.float64)
         radii = torch.tensor([float(covalent_radii[number]) for number in elements], dtype=torch.float64)
-        self.reach = 2 * float(radii.max())  # Å, where the last pair's energy ends
+        self.reach = 2 * reach * float(radii.max())  # Å, where the last pair's energy ends
         columns = torch.full((max(elements) + 1,), -1)
         columns[list(elements)] = torch.arange(len(elements))
         self.register_buffer("columns", columns, persistent=False)
         tables = {
             "charges": numbers,
             "powers": numbers**_POWER,
-            "radii": radii,
+            "ends": reach * radii,
             "weights": torch.tensor(_WEIGHTS, dtype=torch.float64),
             "rates": torch.tensor(_RATES, dtype=torch.float64),
         }
@@ -74,8 +78,8 @@ class ScreenedRepulsion(ExactTables):
         scaled = r * (self.powers[one] + self.powers[two]).to(r.dtype) / _LENGTH
         screening = torch.exp(-scaled[:, None] * self.rates.to(r.dtype)) @ self.weights.to(r.dtype)
         bare = (_COULOMB * self.charges[one] * self.charges[two]).to(r.dtype) / r
-        touching = (self.radii[one] + self.radii[two]).to(r.dtype)
-        return bare * screening * _ending(lengths / touching)
+        end = (self.ends[one] + self.ends[two]).to(r.dtype)
+        return bare * screening * _ending(lengths / end)
 
 
 def _ending(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from molgen.models.choice import Named
 from molgen.models.document import Document, PotentialRecord
 from molgen.models.potential import Potential
 from molgen.models.potential_assembly import AssembledPotential, assemble_potential, check_potential
+from molgen.nn import REPULSION_REACH
 from molgen.random import Streams
 from molgen.structures import Structures
 from molgen.training.config import TrainingConfig
@@ -137,6 +138,7 @@ class PotentialTask:
             isolated_source=source,  # type: ignore[arg-type]
             conditions=_conditions(dataset),  # type: ignore[arg-type]
             repulsion=config.repulsion is not False,
+            repulsion_reach=REPULSION_REACH,
             forces_from=self._forces_from,
         )
 

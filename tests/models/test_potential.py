@@ -281,3 +281,9 @@ def test_members_of_a_committee_count_energies_from_one_zero():
     other.record = other.record.model_copy(update={"elements": {**ELEMENTS, "C": carbon}})
     with pytest.raises(ConfigError, match=r"C at -1029\.500 and -48\.800 eV.*\(member 1\)"):
         Committee([assembled().module, other])
+
+
+def test_repulsion_reaches_as_far_as_the_file_says():
+    near, far = (assembled(repulsion_reach=reach).module.double() for reach in (1.0, 1.25))
+    bond = Structures.build(torch.tensor([[0.0, 0, 0], [0, 0, 1.1]], dtype=torch.float64), [6, 1])
+    assert far(bond)["forces"][1, 2] > near(bond)["forces"][1, 2]

@@ -13,27 +13,28 @@ from molgen.nn import ScreenedRepulsion
 PHI = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
 
 
-def reference(r: float, one: int, two: int) -> float:
+def reference(r: float, one: int, two: int, reach: float) -> float:
     """The formula term by term, with the smooth step of fifth order down from 1."""
     length = 0.8854 * 0.529177210903 / (one**0.23 + two**0.23)
     screening = sum(weight * math.exp(-rate * r / length) for weight, rate in PHI)
-    x = r / float(covalent_radii[one] + covalent_radii[two])
+    x = r / (reach * float(covalent_radii[one] + covalent_radii[two]))
     step = x**6 * (462 - 1980 * x + 3465 * x**2 - 3080 * x**3 + 1386 * x**4 - 252 * x**5)
     envelope = 1 - step if x < 1 else 0.0
     return 14.3996454784936 * one * two / r * screening * envelope
 
 
 @pytest.mark.parametrize("pair", [(1, 1), (1, 6), (8, 8), (6, 92)])
-@pytest.mark.parametrize("r", [0.05, 0.4, 0.6, 3.5])
-def test_a_pair_has_the_energy_of_the_formula(pair, r):
-    repulsion = ScreenedRepulsion([1, 6, 8, 92])
+@pytest.mark.parametrize("r", [0.05, 0.4, 0.6, 1.2, 5.5])
+@pytest.mark.parametrize("reach", [1.0, 1.25])
+def test_a_pair_has_the_energy_of_the_formula(pair, r, reach):
+    repulsion = ScreenedRepulsion([1, 6, 8, 92], reach)
     found = repulsion(torch.tensor([r], dtype=torch.float64), torch.tensor([pair[0]]), torch.tensor([pair[1]]))
-    assert float(found) == pytest.approx(reference(r, *pair), rel=1e-5, abs=1e-12)
+    assert float(found) == pytest.approx(reference(r, *pair, reach), rel=1e-5, abs=1e-12)
 
 
-def test_it_ends_with_five_derivatives_where_covalent_radii_touch():
+def test_it_ends_with_five_derivatives_past_a_bond():
     repulsion = ScreenedRepulsion([6])
-    end = 2 * float(covalent_radii[6])
+    end = 2.5 * float(covalent_radii[6])
     assert repulsion.reach == pytest.approx(end)
     r = torch.tensor([end - 1e-4], dtype=torch.float64, requires_grad=True)
     found = repulsion(r, torch.tensor([6]), torch.tensor([6]))
