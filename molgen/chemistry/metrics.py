@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import torch
 
+from molgen.chemistry.control import CONTROL_METRICS
 from molgen.chemistry.intervals import Metric, clustered_fraction, fraction
 from molgen.chemistry.molecules import Molecules
 from molgen.chemistry.strain import RELAXATION_METRICS
@@ -253,4 +254,5 @@ METRICS: Final[tuple[NamedMetric, ...]] = (
 _ROWS: Final = (
     *((metric.name, metric.bonds, "%") for metric in METRICS),
     *((metric.name, "relaxed", metric.unit) for metric in RELAXATION_METRICS),
+    *((metric.name, "none", "%") for metric in CONTROL_METRICS),
 )

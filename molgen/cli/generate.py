@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["generate"]
 
-_Later = Annotated[str | None, typer.Option(hidden=True)]
-
 
 def generate(
     model: Annotated[str, typer.Argument(help="A registered model (`molgen models`), or the path of a file.")] = "qm9",
@@ -37,6 +35,20 @@ def generate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = ...,  # type: ignore[assignment]
     atoms: Annotated[
         str | None, typer.Option("--atoms", metavar="18|12-20", help="Atoms per molecule; else as in the data.")
+    ] = None,
+    composition: Annotated[
+        str | None, typer.Option("--composition", metavar="C6H12O2", help="Exactly these atoms in every molecule.")
+    ] = None,
+    scaffold: Annotated[
+        str | None,
+        typer.Option("--scaffold", metavar="FILE", help="A file with the part that every molecule has."),
+    ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option("--guide", metavar="POTENTIAL", help="Guide by the energy of a potential (organics, or a path)."),
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", metavar="W", help="How strong the guide is, 1/eV; 1 if left out.")
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="Sampler; else the model's own.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the sampler; else its own number.")] = None,
@@ -48,6 +60,7 @@ def generate(
             "--relax", metavar="POTENTIAL", help="Also relax them with a potential (organics, or a path): strain."
         ),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
     seed: Seed = 0,
     device: Device = "auto",
@@ -55,19 +68,13 @@ def generate(
     threads: Threads = None,
     json: Json = None,
     overwrite: Overwrite = False,
-    composition: _Later = None,
-    scaffold: _Later = None,
     target: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
-    guidance: _Later = None,
-    guide: _Later = None,
 ) -> None:
     """Generate molecules: SDF, extended xyz, a table, scores and a page to look at."""
     keep_freed_memory()
     apply_threads(threads)
     from molgen.generation import GenerationInterrupted, load
-    from molgen.generation.request import refuse_unsupported
 
-    refuse_unsupported(guidance=guidance, guide=guide)
     generator = load(model, device=choose_device(device), dtype=dtype.value)
     try:
         molecules = generator.generate(
@@ -85,6 +92,9 @@ def generate(
             trajectory=trajectory,
             report=report,
             relax=relax,
+            guide=guide,
+            guidance=guidance,
+            resume=resume,
         )
     except GenerationInterrupted as stopped:
         typer.echo(_left(stopped.molecules, n, out), err=True)
@@ -102,6 +112,8 @@ def _left(molecules: GeneratedMolecules | None, n: int, out: Path) -> str:
     if molecules is None:
         return f"0 of {n} molecules are finished"
     told = f"{len(molecules)} of {n} molecules are finished and in {out}"
+    if len(molecules) < n:
+        told += "; the same with --resume goes on"
     relaxation = molecules.relaxation
     return told if relaxation is None else f"{told}; {relaxation.n_converged} of them are relaxed"
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from molgen.chemistry.control import control_metrics
 from molgen.chemistry.metrics import METRICS, Metric, Metrics
 from molgen.chemistry.molecules import Molecules
 from molgen.chemistry.perception import Perceived, perceive
@@ -29,6 +30,7 @@ class GeneratedMolecules(Molecules):
         indices: [B] the number of each molecule in the run, ascending; some are missing where a run was interrupted.
         failures: [B] why a molecule is no result, or None.
         record: of the run: model, request, plan, versions, timing, as `run.json` holds it.
+        kept: [B] each, by metric, whether a molecule has what was fixed of it, where something was.
         reference: the metrics of the training data, where the model carries them.
         reference_histograms: of the training data, as `molgen.report.Histogram.to_json` writes them.
     """
@@ -40,12 +42,18 @@ class GeneratedMolecules(Molecules):
         indices: Sequence[int],
         failures: Sequence[str | None],
         record: dict[str, Any],
+        kept: Mapping[str, Sequence[bool]] | None = None,
         reference: Metrics | None = None,
         reference_histograms: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(structures)
         self.indices, self.failures = tuple(indices), tuple(failures)
         self.record = record
+        self.kept = {
+            name: [held and failure is None for held, failure in zip(each, failures, strict=True)]
+            for name, each in (kept or {}).items()
+        }
+        """Of each control, whether a molecule has what was asked for; a failed one has not."""
         self.reference = reference
         self.reference_histograms = tuple(reference_histograms)
         self.relaxation: RelaxedMolecules | None = None
@@ -95,14 +103,14 @@ class GeneratedMolecules(Molecules):
     @cached_property
     def _measured(self) -> dict[str, Metric]:
         measured = {metric.name: metric.measure(self.table, None) for metric in METRICS}
-        return {name: metric for name, metric in measured.items() if metric is not None}
+        return {name: metric for name, metric in measured.items() if metric is not None} | control_metrics(self.kept)
 
     @property
     def flags(self) -> list[dict[str, object]]:
         """One row per molecule, in the words of the metrics.
 
         `stable` (D1), `valid`, `connected`, `bonds` (where those of the SDF come from), `reason`, and `status`: "ok",
-        "no bonds" where none could be perceived, "failed" where the molecule is no result.
+        "no bonds" where none could be perceived, "failed" where the molecule is no result; and what is `kept`.
         """
         rows: list[dict[str, object]] = []
         stable, pieces = self.table.d1.molecule_stable.tolist(), self.table.n_fragments.tolist()
@@ -117,6 +125,7 @@ class GeneratedMolecules(Molecules):
                     "bonds": found.source,
                     "status": status,
                     "reason": None if status == "ok" else found.reason,
+                    **{name: each[place] for name, each in self.kept.items()},
                 }
             )
         return rows

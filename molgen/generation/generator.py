@@ -11,11 +11,12 @@ import torch
 from pydantic import BaseModel
 
 from molgen.errors import RequestError
+from molgen.generation.control import controlled_sizes, read_controls
 from molgen.generation.generated import GeneratedMolecules, reference_histograms, reference_metrics
 from molgen.generation.plan import DEFAULT_BATCH_SIZE, EDGE_BUDGET, plan_batches
 from molgen.generation.precision import Precision, choose_precision
 from molgen.generation.relaxing import Relaxer
-from molgen.generation.request import AtomCounts, check_count, check_seed, draw_sizes, refuse_unsupported
+from molgen.generation.request import AtomCounts, check_count, check_seed, refuse_unsupported
 from molgen.generation.run import Outcome, Run
 from molgen.generation.run_folder import RunFolder
 from molgen.generation.samplers import SamplerChoice, choose_sampler
@@ -28,6 +29,7 @@ from molgen.models.zoo import find_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from molgen.generation.control.guidance import GuideGiven
     from molgen.simulation.serving import Given
 
 __all__ = ["Generator", "load"]
@@ -109,6 +111,9 @@ class Generator:
         trajectory: bool = False,
         report: bool = True,
         relax: Given | Sequence[Given] | None = None,
+        guide: GuideGiven | None = None,
+        guidance: float | None = None,
+        resume: bool = False,
     ) -> GeneratedMolecules:
         """Draw `n` molecules. The same request gives the same molecules, to the bit on one type of device.
 
@@ -118,8 +123,10 @@ class Generator:
             n: how many.
             seed: any integer of 64 bits.
             n_atoms: 18, or `(12, 20)` or "12-20" with both ends; as in the training data if left out.
-            composition: not supported yet.
-            scaffold: not supported yet.
+            composition: "C6H12O2", or `{"C": 6, "H": 12, "O": 2}`: every molecule has exactly these atoms.
+            scaffold: a substructure that every molecule has as its first atoms, in this geometry: the path of a file
+                with one structure, an RDKit molecule, ASE atoms, or `Structures`. Leave out the hydrogens where
+                something is to grow.
             targets: not supported yet.
             sampler: an id, or `{"use": id, "config": {...}}`; the one that trained the model if left out.
             n_steps: steps of the sampler; its own number if left out.
@@ -132,6 +139,11 @@ class Generator:
             relax: a potential, by name ("organics"), path or itself. When all molecules are drawn, scored and written,
                 those that did not fail are relaxed with it, stable or not: `.relaxed` has the structures and `.strain`
                 the energies that this set free.
+            guide: a potential, by name ("organics"), path or itself, whose energy is to be low; or a function of
+                `Structures` that returns [B] numbers to be made small, differentiable in their positions.
+            guidance: how strong, in 1/eV for a potential; 1 if left out.
+            resume: go on with the run of the same request that was interrupted or killed in `out`. It ends with the
+                molecules that it would have given without.
 
         Returns:
             The molecules in the order of their indices. What failed is marked, never dropped.
@@ -147,13 +159,17 @@ class Generator:
             molecules = molgen.load("qm9").generate(16, seed=0, out="molecules")
             molecules.smiles, molecules.metrics.table()
         """
-        refuse_unsupported(composition=composition, scaffold=scaffold, targets=targets)
+        refuse_unsupported(targets=targets)
         n, seed = check_count(n, "n"), check_seed(seed)
         batch_size = DEFAULT_BATCH_SIZE if batch_size is None else check_count(batch_size, "batch_size")
-        if trajectory and out is None:
-            raise RequestError("there is no place for the trajectory", where="trajectory", remedy="give out a folder")
+        for name, wanted in (("trajectory", trajectory), ("resume", resume)):
+            if wanted and out is None:
+                raise RequestError(f"{name} needs the folder of the run", where=name, remedy="give out a folder")
         chosen, use, steps = choose_sampler(self._loaded, sampler, n_steps)
-        batches = plan_batches(draw_sizes(self.schema, n, seed=seed, n_atoms=n_atoms), batch_size=batch_size)
+        fixed = {"composition": composition, "scaffold": scaffold, "guide": guide, "guidance": guidance}
+        controls = read_controls(self._loaded.module, self.schema, self.device, **fixed)  # type: ignore[arg-type]
+        sizes = controlled_sizes(controls, self.schema, n, seed=seed, n_atoms=n_atoms)
+        batches = plan_batches(sizes, batch_size=batch_size)
         request = {
             "n": n,
             "seed": seed,
@@ -161,13 +177,16 @@ class Generator:
             "sampler": use,
             "sampler_config": _config(chosen),
             "n_steps": steps,
+            **controls.record,
         }
-        plan = {"batch_size": batch_size, "edge_budget": EDGE_BUDGET, "batches": [batch.as_dict() for batch in batches]}
+        plan = {"batch_size": batch_size, "edge_budget": EDGE_BUDGET, "trajectory": trajectory} | {
+            "batches": [batch.as_dict() for batch in batches]
+        }
         relaxer = None if relax is None else Relaxer(relax, self.device)
         record = self._record() | {"request": request, "plan": plan}
         if relaxer is not None:
             record["relaxation"] = relaxer.record
-        folder = None if out is None else RunFolder(out, overwrite=overwrite)
+        folder = None if out is None else RunFolder(out, overwrite=overwrite, resume=resume)
         run = Run(
             chosen,
             self._loaded.module,
@@ -176,6 +195,7 @@ class Generator:
             seed=seed,
             device=self.device,
             mixed=self.precision.mixed,
+            controls=controls,
         )
 
         def gather(outcome: Outcome) -> GeneratedMolecules:
@@ -184,6 +204,7 @@ class Generator:
                 indices=outcome.indices,
                 failures=outcome.failures,
                 record=record | {"timing": outcome.timing},
+                kept=controls.kept(outcome.structures),
                 reference=reference_metrics(self.document.training),
                 reference_histograms=reference_histograms(self.schema, self.document.training),
             )

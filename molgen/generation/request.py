@@ -14,7 +14,7 @@ from molgen.errors import RequestError
 from molgen.interfaces import Schema
 from molgen.random import Streams
 
-__all__ = ["AtomCounts", "check_count", "check_seed", "draw_sizes", "refuse_unsupported", "seen_range"]
+__all__ = ["AtomCounts", "atom_limits", "check_count", "check_seed", "draw_sizes", "refuse_unsupported", "seen_range"]
 
 AtomCounts = int | str | tuple[int, int] | None
 """Atoms per molecule: `18` or `"18"`, `(12, 20)` or `"12-20"` with both ends, or None for the data's histogram."""
@@ -22,13 +22,7 @@ AtomCounts = int | str | tuple[int, int] | None
 _MAX_MOLECULES = 2**32  # Streams number the molecules of a run with 32 bits
 _COUNTS = re.compile(r"\s*(\d{1,9})\s*(?:[-–]\s*(\d{1,9})\s*)?")
 
-_LATER = {
-    "composition": "a fixed composition",
-    "scaffold": "a fixed substructure",
-    "targets": "property targets",
-    "guidance": "guidance",
-    "guide": "guidance by a potential",
-}
+_LATER = {"targets": "property targets"}
 
 
 def check_count(value: object, name: str) -> int:
@@ -61,7 +55,7 @@ def refuse_unsupported(**options: object) -> None:
     """Raise for every option of a request that this version can't meet yet.
 
     Args:
-        **options: `composition`, `scaffold`, `targets`, `guidance`, `guide`; None is "not asked for".
+        **options: `targets`; None is "not asked for".
 
     Raises:
         RequestError: names the option.
@@ -85,10 +79,11 @@ def seen_range(schema: Schema) -> str:
     return f"{min(sizes)} to {max(sizes)} atoms"
 
 
-def draw_sizes(schema: Schema, n: int, *, seed: int, n_atoms: AtomCounts = None) -> Tensor:
+def draw_sizes(schema: Schema, n: int, *, seed: int, n_atoms: AtomCounts = None, at_least: int = 1) -> Tensor:
     """[n] int64, the atom count of each molecule: a pure function of the seed and the molecule's index.
 
-    Without `n_atoms` the counts follow the data's histogram; with a range, the part of the histogram inside it.
+    Without `n_atoms` the counts follow the data's histogram; with a range, the part of the histogram inside it; and
+    never fewer atoms than `at_least`, those of a substructure.
 
     Raises:
         RequestError: counts that the model has not seen, or that can't be read.
@@ -97,7 +92,7 @@ def draw_sizes(schema: Schema, n: int, *, seed: int, n_atoms: AtomCounts = None)
     [5, 5, 5, 5]
     """
     seen = _seen(schema)
-    low, high = _limits(n_atoms) or (min(seen), max(seen))
+    low, high = atom_limits(n_atoms) or (min(seen), max(seen))
     if low < min(seen) or high > max(seen):
         asked = f"{low}" if low == high else f"{low}-{high}"
         raise RequestError(
@@ -105,6 +100,11 @@ def draw_sizes(schema: Schema, n: int, *, seed: int, n_atoms: AtomCounts = None)
             where="n_atoms",
             expected=seen_range(schema),
         )
+    if high < at_least:
+        raise RequestError(
+            f"molecules of {high} atoms at most can't hold a substructure of {at_least}", where="n_atoms"
+        )
+    low = max(low, at_least)
     allowed = sorted(size for size in seen if low <= size <= high)
     if not allowed:
         nearby = (max(size for size in seen if size < low), min(size for size in seen if size > high))
@@ -128,7 +128,15 @@ def _seen(schema: Schema) -> Mapping[int, int]:
     return seen
 
 
-def _limits(n_atoms: object) -> tuple[int, int] | None:
+def atom_limits(n_atoms: object) -> tuple[int, int] | None:
+    """The smallest and the largest atom count that is asked for, or None where nothing is.
+
+    Raises:
+        RequestError: they can't be read.
+
+    >>> atom_limits("12-20"), atom_limits(18)
+    ((12, 20), (18, 18))
+    """
     if n_atoms is None:
         return None
     if isinstance(n_atoms, str):

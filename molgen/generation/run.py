@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from molgen.generation.control import Controls
 from molgen.generation.frames import state_frames
 from molgen.generation.generated import GeneratedMolecules
 from molgen.generation.plan import PlannedBatch
@@ -53,6 +54,7 @@ class Run:
     seed: int
     device: torch.device
     mixed: bool = False  # matrix products in bfloat16
+    controls: Controls = field(default_factory=Controls)  # what is fixed of the molecules
 
     def into(
         self,
@@ -78,20 +80,24 @@ class Run:
             GenerationInterrupted: after what was finished has been written.
         """
         finished: list[Sampled] = []
+        done: dict[int, Sampled] = {}
         started = time.perf_counter()
 
         def results() -> GeneratedMolecules:
-            molecules = gather(_join(finished, time.perf_counter() - started))
+            drawn = _count(finished) - _count(done.values())
+            molecules = gather(_join(finished, drawn, time.perf_counter() - started))
             if folder is not None:
                 write_results(molecules, folder, report=report)
             return molecules
 
         try:
             if folder is not None:
-                folder.begin(record)
-            with self._bar(progress) as advance:
+                done = folder.begin(record)
+                finished.extend(done.values())
+            with self._bar(progress, _count(finished)) as advance:
                 for number, batch in enumerate(self.batches):
-                    finished.append(self._draw(number, batch, folder, trajectory, advance))
+                    if number not in done:
+                        finished.append(self._draw(number, batch, folder, trajectory, advance))
         except KeyboardInterrupt as interrupt:
             raise GenerationInterrupted(results() if finished else None) from interrupt
         finally:
@@ -124,6 +130,7 @@ class Run:
             seed=self.seed,
             device=self.device,
             mixed=self.mixed,
+            controls=self.controls,
             on_state=on_state,
         )
         if folder is not None:
@@ -134,17 +141,23 @@ class Run:
         return sampled
 
     @contextmanager
-    def _bar(self, enabled: bool) -> Iterator[Callable[[float], None]]:
+    def _bar(self, enabled: bool, done: int) -> Iterator[Callable[[float], None]]:
         total = sum(len(batch.indices) for batch in self.batches)
         with progress_bar("molecules", total, enabled=enabled) as advance:
+            if done:
+                advance(done)
             yield advance
 
 
-def _join(finished: list[Sampled], seconds: float) -> Outcome:
+def _count(batches: Iterable[Sampled]) -> int:
+    return sum(len(sampled.indices) for sampled in batches)
+
+
+def _join(finished: list[Sampled], drawn: int, seconds: float) -> Outcome:
     indices = [index for sampled in finished for index in sampled.indices]
     failures = [failure for sampled in finished for failure in sampled.failures]
     order = sorted(range(len(indices)), key=indices.__getitem__)
-    timing = {"sampling_seconds": round(seconds, 3), "molecules_per_second": round(len(indices) / seconds, 3)}
+    timing = {"sampling_seconds": round(seconds, 3), "molecules_per_second": round(drawn / seconds, 3)}
     return Outcome(
         concatenate([sampled.structures for sampled in finished]).select(order),
         tuple(indices[place] for place in order),

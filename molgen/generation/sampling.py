@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from molgen.errors import BrokenPluginError, RequestError
+from molgen.generation.control import Controls
 from molgen.generation.plan import PlannedBatch
 from molgen.interfaces import Request, Sampler, State
 from molgen.random import Streams
 from molgen.structures import Structures
 
 __all__ = ["Sampled", "finite_structures", "sample_batch"]
+
+_NO_CONTROLS = Controls()
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,7 @@ def sample_batch(
     seed: int,
     device: torch.device,
     mixed: bool = False,
+    controls: Controls = _NO_CONTROLS,
     on_state: Callable[[State], None] | None = None,
 ) -> Sampled:
     """Draw the molecules of a planned batch.
@@ -50,6 +54,7 @@ def sample_batch(
         seed: of the whole run.
         device: where to sample.
         mixed: run matrix products in bfloat16.
+        controls: what is fixed of the molecules.
         on_state: called with every state; progress and trajectories listen here.
 
     Raises:
@@ -67,7 +72,9 @@ def sample_batch(
     broken_at = torch.full((len(batch.indices),), -1, device=device)
     products = torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed)
     with torch.no_grad(), products, _telling_of_memory(batch, device):
-        for state in sampler.sample(module, request, Streams(seed, request.indices, device)):
+        streams = Streams(seed, request.indices, device)
+        module = controls.on(module, request.n_atoms, n_steps, streams)
+        for state in sampler.sample(module, request, streams):
             _check_state(state, sampler, len(batch.indices))
             broken = ~finite_structures(state.structures) & (broken_at < 0)
             broken_at = torch.where(broken, state.step, broken_at)

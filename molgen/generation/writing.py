@@ -69,7 +69,8 @@ def _write_measured(
         rows = [row | more for row, more in zip(rows, relaxation.rows, strict=True)]
         _write_relaxed(molecules, relaxation, folder)
     with folder.writing("molecules.csv") as file:
-        writer = csv.DictWriter(file, _COLUMNS if relaxation is None else _COLUMNS + COLUMNS, lineterminator="\n")
+        columns = (*_COLUMNS, *molecules.kept, *(() if relaxation is None else COLUMNS))
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
     folder.write("metrics.json", molecules.metrics.to_json())

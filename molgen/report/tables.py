@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from molgen.chemistry.control import CONTROL_METRICS
 from molgen.chemistry.metrics import METRICS
 from molgen.chemistry.strain import RELAXATION_METRICS
 from molgen.report.content import Estimate, Report
@@ -26,6 +27,8 @@ FRACTIONS = {
     "posebusters": "PoseBusters",
     "relaxed": "Relaxed",
     "kept_bonds": "Bonds kept in relaxation",
+    "composition_kept": "Composition as asked for",
+    "scaffold_kept": "Substructure as given",
 }
 # and these are not
 QUANTITIES = {
@@ -33,7 +36,11 @@ QUANTITIES = {
     "strain_mean": ("Strain, mean", "eV"),
     "relax_rmsd": ("RMSD to relaxed, median", "Å"),
 }
-SUMMARIES = {each.name: each.summary for each in METRICS} | {each.name: each.summary for each in RELAXATION_METRICS}
+SUMMARIES = (
+    {each.name: each.summary for each in METRICS}
+    | {each.name: each.summary for each in RELAXATION_METRICS}
+    | {each.name: each.summary for each in CONTROL_METRICS}
+)
 HEADLINES = ("d1_atom_stability", "d1_molecule_stability", "connected_validity", "uniqueness", "strain")
 MAX_REASONS = 30  # told apart; rarer ones are counted together
 MAX_LISTED = 60  # molecules listed per reason

@@ -59,7 +59,7 @@ def test_the_sampler_s_own_number_of_steps_is_taken_and_can_be_set(generator, dr
         {"n": 1, "n_steps": 0},
         {"n": 1, "batch_size": 0},
         {"n": 1, "composition": "C6H12O2"},
-        {"n": 1, "scaffold": "benzene.sdf"},
+        {"n": 1, "guidance": 2.0},
         {"n": 1, "targets": {"gap": 3.0}},
         {"n": 1, "trajectory": True},
     ],

@@ -71,7 +71,13 @@ def test_seeds_that_do_not_fit_are_refused(value):
         check_seed(value)
 
 
-@pytest.mark.parametrize("name", ["composition", "scaffold", "targets", "guidance", "guide"])
-def test_what_comes_later_is_refused_by_name(name):
-    with pytest.raises(RequestError, match=rf"not supported .*\({name}\)"):
-        refuse_unsupported(**{name: "something"})
+def test_what_comes_later_is_refused_by_name():
+    with pytest.raises(RequestError, match=r"not supported .*\(targets\)"):
+        refuse_unsupported(targets="something")
+
+
+def test_a_substructure_leaves_the_sizes_that_hold_it():
+    schema = Schema(elements=(1, 6), size_counts={3: 5, 5: 1, 8: 1})
+    assert set(draw_sizes(schema, 50, seed=0, at_least=4).tolist()) == {5, 8}
+    with pytest.raises(RequestError, match="5 atoms at most can't hold a substructure of 6"):
+        draw_sizes(schema, 1, seed=0, n_atoms="3-5", at_least=6)

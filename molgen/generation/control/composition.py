@@ -1,0 +1,159 @@
+"""A fixed composition: read, refused where no molecule has it, and met exactly by drawing without replacement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from molgen.elements import NUMBERS, SYMBOLS
+from molgen.errors import RequestError, nearest
+from molgen.interfaces import Schema
+
+__all__ = ["Composition", "assign", "balance"]
+
+_PART: Final = re.compile(r"([A-Z][a-z]?)(\d*)")
+_FORMULA: Final = re.compile(r"(?:[A-Z][a-z]?\d{0,6})+")
+# bonds of the neutral atom at most
+_VALENCES: Final = {1: 1, 5: 3, 6: 4, 7: 3, 8: 2, 9: 1, 14: 4, 15: 5, 16: 6, 17: 7, 35: 5, 53: 7}
+_SWEEPS: Final = 30
+
+
+@dataclass(frozen=True)
+class Composition:
+    """How many atoms of each element."""
+
+    counts: Mapping[int, int]  # atomic number: atoms, at least one
+
+    @classmethod
+    def read(cls, given: object, schema: Schema) -> Composition:
+        """A composition that a model can make.
+
+        Args:
+            given: a formula ("C6H12O2"), or atoms by symbol (`{"C": 6, "H": 12, "O": 2}`).
+            schema: of the model.
+
+        Raises:
+            RequestError: it can't be read; an element that the model doesn't know; no closed shell; more atoms than
+                bonds can hold together.
+
+        >>> Composition.read("CH4O", Schema(elements=(1, 6, 8), size_counts={6: 1})).formula
+        'CH4O'
+        """
+        counts = _counts(given)
+        unknown = [SYMBOLS[number] for number in counts if number not in schema.elements]
+        if unknown:
+            raise RequestError(
+                f"the model knows no {', '.join(unknown)}",
+                where="composition",
+                expected=f"elements of {', '.join(SYMBOLS[number] for number in schema.elements)}",
+            )
+        composition = cls(counts)
+        electrons = sum(number * count for number, count in counts.items())
+        if electrons % 2:
+            raise RequestError(
+                f"{composition.formula} has {electrons} electrons, and an odd number closes no shell",
+                where="composition",
+                remedy="add or remove one hydrogen",
+            )
+        bonds = sum(_VALENCES.get(number, 8) * count for number, count in counts.items())
+        if bonds < 2 * (composition.n_atoms - 1):
+            raise RequestError(
+                f"the atoms of {composition.formula} have too few bonds to hold together",
+                where="composition",
+                expected="a formula of one connected molecule",
+            )
+        return composition
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in all."""
+        return sum(self.counts.values())
+
+    @property
+    def formula(self) -> str:
+        """In Hill's order."""
+        symbols = {SYMBOLS[number]: count for number, count in self.counts.items()}
+        first = [symbol for symbol in ("C", "H") if "C" in symbols and symbol in symbols]
+        order = first + sorted(set(symbols) - set(first))
+        return "".join(f"{symbol}{symbols[symbol] if symbols[symbol] > 1 else ''}" for symbol in order)
+
+    def holds(self, part: Mapping[int, int]) -> bool:
+        """Whether a part of a molecule can be a part of this one."""
+        return all(self.counts.get(number, 0) >= count for number, count in part.items())
+
+
+def _counts(given: object) -> dict[int, int]:
+    expected = 'a formula such as "C6H12O2"'
+    if isinstance(given, str):
+        if _FORMULA.fullmatch(given.strip()) is None:
+            raise RequestError(f"{given!r} is no formula", where="composition", expected=expected)
+        parts = [(symbol, int(digits or 1)) for symbol, digits in _PART.findall(given)]
+    elif isinstance(given, Mapping):
+        parts = list(given.items())
+    else:
+        raise RequestError(f"a composition of {type(given).__name__}", where="composition", expected=expected)
+    counts: dict[int, int] = {}
+    for symbol, count in parts:
+        if symbol not in NUMBERS:
+            raise RequestError(
+                f"there is no element {symbol!r}", where="composition", remedy=nearest(str(symbol), list(NUMBERS))
+            )
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise RequestError(f"{count!r} atoms of {symbol}", where="composition", expected="at least 1")
+        counts[NUMBERS[symbol]] = counts.get(NUMBERS[symbol], 0) + count
+    if not counts:
+        raise RequestError("the composition is empty", where="composition", expected=expected)
+    return counts
+
+
+def balance(probabilities: Tensor, left: Tensor, batch: Tensor) -> Tensor:
+    """Probabilities whose sum over the atoms of each molecule is what is left of each element (Sinkhorn 1967).
+
+    Args:
+        probabilities: [F, V] of each atom that is still free, rows sum to one.
+        left: [B, V] how many atoms of each element are still to be given.
+        batch: [F] molecule of each atom.
+
+    Returns:
+        [F, V], rows sum to one, columns within a molecule nearly to `left`.
+    """
+    p = probabilities.double().clamp_min(1e-12)
+    wanted = left.double()
+    for _ in range(_SWEEPS):
+        sums = torch.zeros_like(wanted).index_add_(0, batch, p)  # [B, V]
+        p = p * (wanted / sums.clamp_min(1e-300))[batch]
+        p = p / p.sum(1, keepdim=True).clamp_min(1e-300)
+    return p.to(probabilities.dtype)
+
+
+def assign(scores: Tensor, left: Tensor, batch: Tensor) -> Tensor:
+    """The codes that make the sum of scores largest and use up exactly what is left of each element.
+
+    With Gumbel noise on log-probabilities this is a draw without replacement (Papandreou and Yuille 2011,
+    perturb-and-MAP).
+
+    Args:
+        scores: [F, V] of each free atom.
+        left: [B, V] int64, as many in all as the molecule has free atoms.
+        batch: [F] molecule of each atom, ascending.
+
+    Returns:
+        [F] int64.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    table, remaining = scores.double().cpu().numpy(), left.cpu().numpy()
+    places = torch.bincount(batch, minlength=len(left)).tolist()
+    codes, start = torch.zeros(len(scores), dtype=torch.int64), 0
+    numbers = torch.arange(scores.shape[1])
+    for molecule, count in enumerate(places):
+        slots = torch.repeat_interleave(numbers, torch.from_numpy(remaining[molecule]))
+        rows, columns = linear_sum_assignment(table[start : start + count][:, slots.numpy()], maximize=True)
+        codes[start + torch.from_numpy(rows)] = slots[torch.from_numpy(columns)]
+        start += count
+    return codes.to(scores.device)
