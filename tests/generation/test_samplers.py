@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from molgen.errors import ConfigError, RequestError, UnknownComponentError
 from molgen.generation.samplers import choose_sampler
 from molgen.host.registry import registry
+from molgen.interfaces import Sampler
 from molgen.models.document import ComponentRecord
 from molgen.models.restoration import Loaded
 
@@ -42,8 +45,12 @@ def test_the_number_of_steps_of_the_request_wins(loaded):
     assert choose_sampler(loaded, "edm", 12)[2] == 12
 
 
-def test_a_sampler_without_a_number_of_steps_asks_for_one(loaded, monkeypatch):
-    monkeypatch.delattr(loaded.sampler, "config")
+def test_a_sampler_without_a_number_of_steps_asks_for_one(loaded):
+    class Bare(Sampler):
+        def accepts(self, process):
+            return None
+
+    loaded = replace(loaded, sampler=Bare())
     with pytest.raises(RequestError, match=r"no number of steps of its own \(n_steps\); give one"):
         choose_sampler(loaded, None, None)
     assert choose_sampler(loaded, None, 5)[2] == 5

@@ -12,7 +12,7 @@ from molgen.random import Streams
 from molgen.structures import Structures
 from molgen_diffusion.config import EDMConfig
 from molgen_diffusion.loss import denoising_loss
-from molgen_diffusion.process import reason_against
+from molgen_diffusion.process import reason_against, shared_range
 from molgen_diffusion.schedules import polynomial_schedule, polynomial_sigma
 from molgen_diffusion.walk import Walk
 
@@ -43,7 +43,7 @@ class EDM(Sampler):
 
     def accepts(self, process: Process) -> str | None:
         """Any parametrisation of a Gaussian posterior mean with independent coupling."""
-        return reason_against(process, "edm")
+        return reason_against(process, "edm", self.config)
 
     def objective(self, model: nn.Module, batch: Structures, streams: Streams) -> dict[str, Tensor]:
         """Squared error of the noise at t uniform on [0, 1] (eq. 9 with w = 1), per molecule."""
@@ -54,8 +54,8 @@ class EDM(Sampler):
 
     def sample(self, model: nn.Module, request: Request, streams: Streams) -> Iterator[State]:
         """Ancestral steps down the polynomial schedule, cut to what the model has learned; the last takes the mean."""
-        c, process = self.config, model.process
-        low, high = max(c.sigma_min, process.sigma_min), min(c.sigma_max, process.sigma_max)
+        c = self.config
+        low, high = shared_range(model.process, c)
         sigmas = polynomial_schedule(request.n_steps, low, high, c.precision).tolist()
         walk = Walk(model, request, streams, sigmas[0])
         yield walk.state(0)

@@ -13,8 +13,8 @@ from molgen.random import Streams
 from molgen.structures import Structures
 from molgen_diffusion.config import KarrasConfig
 from molgen_diffusion.loss import denoising_loss
-from molgen_diffusion.process import reason_against
-from molgen_diffusion.schedules import rho_schedule
+from molgen_diffusion.process import reason_against, shared_range
+from molgen_diffusion.schedules import noise_levels
 from molgen_diffusion.walk import Walk
 
 __all__ = ["Karras", "build"]
@@ -44,7 +44,7 @@ class Karras(Sampler):
 
     def accepts(self, process: Process) -> str | None:
         """Any parametrisation of a Gaussian posterior mean with independent coupling."""
-        return reason_against(process, "karras")
+        return reason_against(process, "karras", self.config)
 
     def objective(self, model: nn.Module, batch: Structures, streams: Streams) -> dict[str, Tensor]:
         """Denoising loss per molecule: positions weighted by 1/c_out² (eq. 8), elements by cross-entropy."""
@@ -54,10 +54,10 @@ class Karras(Sampler):
         return denoising_loss(model, batch, streams, sigma, c.species_weight)
 
     def sample(self, model: nn.Module, request: Request, streams: Streams) -> Iterator[State]:
-        """Algorithm 2, with the schedule of eq. 5 cut to what the model has learned."""
-        c, process = self.config, model.process
-        low, high = max(c.sigma_min, process.sigma_min), min(c.sigma_max, process.sigma_max)
-        sigmas = rho_schedule(request.n_steps, low, high, c.rho).tolist()
+        """Algorithm 2, with the schedule cut to what the model has learned."""
+        c = self.config
+        low, high = shared_range(model.process, c)
+        sigmas = noise_levels(c.schedule, request.n_steps, low, high).tolist()
         walk = Walk(model, request, streams, sigmas[0])
         yield walk.state(0)
         for step in range(request.n_steps):

@@ -1,4 +1,4 @@
-"""Registers the samplers `karras` and `edm`; imports nothing heavy."""
+"""Registers the samplers `karras`, `flow` and `edm`; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from molgen.host.component import Capabilities, Component, hookimpl
 
 @hookimpl
 def molgen_register_samplers(register: Callable[[Component], None]) -> None:
-    """Registers `karras` and `edm`."""
+    """Registers `karras`, `flow` and `edm`."""
     register(
         Component(
             name="karras",
@@ -17,6 +17,16 @@ def molgen_register_samplers(register: Callable[[Component], None]) -> None:
             cite="Karras, Aittala, Aila, Laine 2022, arXiv:2206.00364",
             factory="molgen_diffusion.karras:build",
             config="molgen_diffusion.config:KarrasConfig",
+            capabilities=Capabilities(symmetry="O3"),
+        )
+    )
+    register(
+        Component(
+            name="flow",
+            summary="the straight path from noise to data; Euler or Heun steps without noise put back",
+            cite="Lipman, Chen, Ben-Hamu, Nickel, Le 2023, arXiv:2210.02747",
+            factory="molgen_diffusion.flow:build",
+            config="molgen_diffusion.config:FlowConfig",
             capabilities=Capabilities(symmetry="O3"),
         )
     )

@@ -1,14 +1,25 @@
-"""Which processes a sampler of Gaussian noise can invert."""
+"""Which processes a sampler of Gaussian noise can invert, and between which noise levels."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from molgen.interfaces import Process
 
-__all__ = ["reason_against"]
+__all__ = ["reason_against", "shared_range"]
 
 
-def reason_against(process: Process, name: str) -> str | None:
-    """None where `name` can draw from a checkpoint of this process, or the reason why not."""
+class _Range(Protocol):
+    """Options that have a range of noise levels."""
+
+    @property
+    def sigma_min(self) -> float: ...
+    @property
+    def sigma_max(self) -> float: ...
+
+
+def reason_against(process: Process, name: str, config: _Range) -> str | None:
+    """None where `name`, with these options, can draw from a checkpoint of this process, or the reason why not."""
     if process.coupling != "independent":
         return f"it was trained with {process.coupling} coupling, and {name} needs independent noise"
     if process.perturbation != "gaussian":
@@ -17,4 +28,13 @@ def reason_against(process: Process, name: str) -> str | None:
         return f"it learned a {process.target} target, and {name} needs the posterior mean"
     if process.self_conditioning:
         return f"it expects its previous estimate as input, which {name} does not feed"
+    low, high = shared_range(process, config)
+    if low >= high:
+        learned = f"{process.sigma_min:g} to {process.sigma_max:g} Å"
+        return f"it learned noise of {learned}, and {name} is set to {config.sigma_min:g} to {config.sigma_max:g} Å"
     return None
+
+
+def shared_range(process: Process, config: _Range) -> tuple[float, float]:
+    """Å, smallest and largest noise of a sampler's options, cut to what was learned."""
+    return max(config.sigma_min, process.sigma_min), min(config.sigma_max, process.sigma_max)

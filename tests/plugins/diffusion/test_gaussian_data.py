@@ -2,72 +2,46 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
-from molgen_diffusion.config import EDMConfig, KarrasConfig
+from gaussian_data import ATOMS, CODECS, FREQUENCIES, SPREAD, ExactDenoiser, draw
+from molgen_diffusion.config import EDMConfig, FlowConfig, KarrasConfig, ScheduleConfig
 from molgen_diffusion.edm import EDM
+from molgen_diffusion.flow import Flow
 from molgen_diffusion.karras import Karras
-from torch import Tensor, nn
 
-from molgen.interfaces import Codec, Denoised, Noisy, Process, Request
-from molgen.nn import GaussianCodec, MaskedCodec, centre
+from molgen.interfaces import Codec, Process, Request, Sampler
 from molgen.random import Streams
 
-SPREAD = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)  # Å, standard deviation along x, y, z
-FREQUENCIES = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-MOLECULES, ATOMS = 1500, 4
+MOLECULES = 1500
 # 4 standard errors of a variance of 4500 free coordinates, plus the schedule's own error
 TOLERANCE = 0.1
 
-
-class ExactDenoiser(nn.Module):
-    """The posterior mean of independent Gaussian coordinates around a mean, and of independent elements."""
-
-    def __init__(self, codec: Codec) -> None:
-        super().__init__()
-        self.process = Process("karras", 1.4, 0.005, 80.0, {"species": codec})
-        self.codec = GaussianCodec(3, codec.scale) if codec.kind == "gaussian" else MaskedCodec(3, codec.a, codec.b)
-        self.elements = torch.tensor([1, 6, 8])
-        self.weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-        mean = torch.tensor([[1.5, 0, 0], [-0.5, 1, 0], [-0.5, -1, 0.5], [-0.5, 0, -0.5]], dtype=torch.float64)
-        self.mean = mean - mean.mean(0)
-
-    def forward(self, noisy: Noisy) -> Denoised:
-        structures = noisy.structures
-        sigma = torch.repeat_interleave(noisy.sigma, structures.n_atoms)
-        mean = self.mean.repeat(structures.n_structures, 1)
-        keep = SPREAD**2 / (SPREAD**2 + sigma[:, None] ** 2)
-        positions = centre(mean + keep * (structures.positions - mean), structures)
-        logits = torch.log(FREQUENCIES) + self.codec.likelihood(noisy.species, sigma)
-        return Denoised(positions, torch.softmax(logits, 1), logits)
-
-
-def draw(sampler: Karras | EDM, codec: Codec, n_steps: int) -> tuple[Tensor, Tensor, nn.Module]:
-    model = ExactDenoiser(codec)
-    indices = torch.arange(MOLECULES)
-    request = Request(torch.full((MOLECULES,), ATOMS), n_steps, 0, indices)
-    with torch.inference_mode():
-        *_, last = sampler.sample(model, request, Streams(0, indices))
-    assert last.step == n_steps
-    assert bool(last.finished.all())
-    return last.structures.positions.reshape(MOLECULES, ATOMS, 3), last.structures.species, model
-
-
-SAMPLERS = {
+SAMPLERS: dict[str, tuple[Sampler, int]] = {
     "karras-euler": (Karras(KarrasConfig(churn=0.0, order=1, sigma_max=80.0)), 400),
     "karras-euler-churn": (Karras(KarrasConfig(churn=40.0, order=1, sigma_max=80.0)), 400),
     "karras-heun": (Karras(KarrasConfig(churn=0.0, order=2, sigma_max=80.0)), 50),
     "karras-heun-churn": (Karras(KarrasConfig(churn=20.0, order=2, sigma_max=80.0)), 200),
-    "karras-rho-7": (Karras(KarrasConfig(churn=0.0, order=2, rho=7.0, sigma_max=80.0)), 60),
+    "flow-euler": (Flow(FlowConfig(order=1, sigma_max=80.0)), 400),
+    "flow-heun": (Flow(FlowConfig(order=2, sigma_max=80.0)), 50),
     "edm": (EDM(EDMConfig(sigma_max=80.0)), 400),
 }
-CODECS = {"gaussian": Codec("gaussian", scale=1.0), "masked": Codec("masked")}
+KINDS = get_args(ScheduleConfig.model_fields["kind"].annotation)
+SCHEDULES = {
+    f"{use}-{kind}": (made, 100)
+    for kind in KINDS
+    for use, made in (
+        ("karras", Karras(KarrasConfig(churn=0.0, order=2, sigma_max=80.0, schedule={"kind": kind}))),
+        ("flow", Flow(FlowConfig(order=2, sigma_max=80.0, schedule={"kind": kind}))),
+    )
+}
 
 
-@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
-@pytest.mark.parametrize(("sampler", "n_steps"), SAMPLERS.values(), ids=SAMPLERS)
-def test_mean_covariance_and_elements_are_those_of_the_data(sampler: Karras | EDM, n_steps: int, codec: Codec) -> None:
-    positions, species, model = draw(sampler, codec, n_steps)
+def moments_are_those_of_the_data(sampler: Sampler, n_steps: int, codec: Codec) -> None:
+    model = ExactDenoiser(codec)
+    positions, species = draw(sampler, model, MOLECULES, n_steps)
     assert positions.mean(1).abs().max() < 1e-9  # no centre of mass
     mean = positions.mean(0)
     # five standard errors of each coordinate's mean, plus what a start at σ_max instead of infinity leaves of it
@@ -82,18 +56,33 @@ def test_mean_covariance_and_elements_are_those_of_the_data(sampler: Karras | ED
     assert (found - FREQUENCIES).abs().max() < 0.03
 
 
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize(("sampler", "n_steps"), SAMPLERS.values(), ids=SAMPLERS)
+def test_mean_covariance_and_elements_are_those_of_the_data(sampler: Sampler, n_steps: int, codec: Codec) -> None:
+    moments_are_those_of_the_data(sampler, n_steps, codec)
+
+
+@pytest.mark.parametrize(("sampler", "n_steps"), SCHEDULES.values(), ids=SCHEDULES)
+def test_they_are_with_every_schedule(sampler: Sampler, n_steps: int) -> None:
+    moments_are_those_of_the_data(sampler, n_steps, CODECS["masked"])
+
+
 def test_one_step_is_enough_to_reach_the_end() -> None:
-    for sampler in (Karras(KarrasConfig()), EDM(EDMConfig())):
-        positions, species, _ = draw(sampler, CODECS["masked"], 1)
+    samplers = (Karras(KarrasConfig()), EDM(EDMConfig()), Flow(FlowConfig()), Flow(FlowConfig(order=2)))
+    for sampler in (*samplers, *(made for made, _ in SCHEDULES.values())):
+        positions, species = draw(sampler, ExactDenoiser(CODECS["masked"]), 10, 1)
         assert torch.isfinite(positions).all()
         assert set(species.tolist()) <= {1, 6, 8}
 
 
-def test_molecules_are_the_same_alone_and_in_a_batch() -> None:
-    sampler, model = Karras(KarrasConfig()), ExactDenoiser(CODECS["gaussian"])
+@pytest.mark.parametrize("sampler", [Karras(KarrasConfig()), Flow(FlowConfig(order=2)), EDM(EDMConfig())])
+def test_molecules_are_the_same_again_alone_and_in_a_batch(sampler: Sampler) -> None:
+    model = ExactDenoiser(CODECS["gaussian"])
     whole = torch.arange(5)
     *_, batch = sampler.sample(model, Request(torch.full((5,), ATOMS), 20, 3, whole), Streams(3, whole))
+    *_, again = sampler.sample(model, Request(torch.full((5,), ATOMS), 20, 3, whole), Streams(3, whole))
     *_, alone = sampler.sample(model, Request(torch.full((1,), ATOMS), 20, 3, whole[4:]), Streams(3, whole[4:]))
+    assert torch.equal(batch.structures.positions, again.structures.positions)
     assert torch.allclose(batch.structures.positions[-ATOMS:], alone.structures.positions, atol=1e-10)
 
 
@@ -104,12 +93,14 @@ def test_molecules_are_the_same_alone_and_in_a_batch() -> None:
         ({"perturbation": "pfgm:128"}, "pfgm:128"),
         ({"target": "consistency"}, "consistency"),
         ({"self_conditioning": True}, "previous estimate"),
+        ({"sigma_min": 90.0, "sigma_max": 100.0}, "it learned noise of 90 to 100 Å"),
     ],
 )
 def test_a_process_that_can_not_be_inverted_is_refused_with_the_reason(change: dict, word: str) -> None:
     given = {"parametrisation": "karras", "sigma_data": 1.4, "sigma_min": 0.01, "sigma_max": 10.0, "codecs": CODECS}
-    for sampler in (Karras(KarrasConfig()), EDM(EDMConfig())):
-        assert sampler.accepts(Process(**given)) is None
+    for sampler in (Karras(KarrasConfig()), EDM(EDMConfig()), Flow(FlowConfig())):
+        for parametrisation in ("karras", "edm"):
+            assert sampler.accepts(Process(**given | {"parametrisation": parametrisation})) is None
         reason = sampler.accepts(Process(**given | change))
         assert reason is not None
         assert word in reason
