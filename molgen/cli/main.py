@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from molgen import __version__
-from molgen.cli import data
+from molgen.cli import data, samplers
 from molgen.cli.certify import certify
 from molgen.cli.evaluate import evaluate
 from molgen.cli.generate import generate
@@ -28,7 +28,7 @@ from molgen.errors import MolgenError
 __all__ = ["main", "run"]
 
 _COMMANDS: Final = (generate, score, train, evaluate, certify, relax, md, info, models, plugins)
-_GROUPS: Final = {"data": data.app}
+_GROUPS: Final = {"data": data.app, "samplers": samplers.app}
 
 # typer carries its own copy of click or uses the installed one, by its version; the public exception leads to either.
 _ClickException: Final[type[Exception]] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
