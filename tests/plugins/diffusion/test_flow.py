@@ -168,3 +168,26 @@ def test_a_network_learns_with_it_and_other_samplers_draw_from_what_it_learned(c
             *_, last = other.sample(module.eval(), request, Streams(0, torch.arange(2)))
         assert torch.isfinite(last.structures.positions).all()
         assert torch.allclose(last.structures.positions, centre(last.structures.positions, last.structures), atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("trained", ["edm", "karras"])
+def test_it_draws_from_what_other_samplers_trained_within_the_noise_that_they_learned(trained: str, order: int) -> None:
+    pytest.importorskip("molgen_egnn", reason="the plugin molgen-egnn is not installed")
+    torch.manual_seed(0)
+    made = assemble_generator(
+        SimpleNamespace(use="egnn", config={"channels": 8, "layers": 1}),
+        SimpleNamespace(use=trained, config={"sigma_min": 0.1, "sigma_max": 4.0}),
+        Schema(elements=(1, 6, 8), size_counts={5: 1}),
+        {"sigma_data": 1.4, "average_neighbors": 4.0},
+    )
+    sampler, process = Flow(FlowConfig(order=order)), made.module.process
+    assert sampler.accepts(process) is None
+    request = Request(torch.full((2,), 5), 20, 0, torch.arange(2))
+    with torch.no_grad():
+        states = list(sampler.sample(made.module.eval(), request, Streams(0, torch.arange(2))))
+    levels = [float(state.noise_level[0]) for state in states]
+    assert levels[0] == pytest.approx(4.0)
+    assert levels[-2] == pytest.approx(0.1)
+    assert levels[-1] == 0.0
+    assert torch.isfinite(states[-1].structures.positions).all()
