@@ -122,7 +122,7 @@ def _measured(model: Path, config: TrainingConfig, cache: Cache, n: int, seed: i
     generator = molgen.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
     molecules = generator.generate(n, seed=seed)
     known = Reference(cache.structures(train))  # what is novel is not among these
-    found = {metric.name: metric.measure(molecules.table, known) for metric in METRICS}
+    found = {metric.name: metric.measure(molecules, known) for metric in METRICS}
     ceiling = Reference(cache.structures(test)).metrics(n) if len(test) else None
     metrics = Metrics({name: metric for name, metric in found.items() if metric is not None}, ceiling)
     print(metrics.table())
@@ -192,16 +192,18 @@ def card(document: Document, parameters: int, size: int) -> str:
 def _figures(metrics: Mapping[str, Any], reference: Mapping[str, Any]) -> list[str]:
     from molgen.chemistry import METRICS
 
-    def cell(found: Mapping[str, float] | None) -> str:
+    def cell(found: Mapping[str, float] | None, unit: str) -> str:
         if found is None:
             return "–"
-        value, low, high = (100 * found[key] for key in ("value", "low", "high"))
-        return f"{value:.1f} ({low:.1f}–{high:.1f})"
+        value, low, high = (found[key] for key in ("value", "low", "high"))
+        if unit != "%":
+            return f"{value:.3g} ({low:.3g}–{high:.3g}) {unit}"
+        return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
     rows = [
-        f"| `{metric.name}` | {cell(metrics[metric.name])} | {cell(reference.get(metric.name))} | {metric.summary} |"
-        for metric in METRICS
-        if metric.name in metrics
+        f"| `{m.name}` | {cell(metrics[m.name], m.unit)} | {cell(reference.get(m.name), m.unit)} | {m.summary} |"
+        for m in METRICS
+        if m.name in metrics
     ]
     return ["| metric | model | data | what it is |", "|---|---|---|---|", *rows]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from molgen.chemistry.internal import Internal, internal
 from molgen.chemistry.perception import Perceived, perceive
 from molgen.chemistry.table_molecules import TableMolecules
+from molgen.chemistry.valences import D2, d2
 from molgen.structures import Structures
 
 if TYPE_CHECKING:
@@ -46,6 +49,22 @@ class Molecules:
     def table(self) -> TableMolecules:
         """The structures with the distance table's bonds: what the metrics count."""
         return TableMolecules(self.structures)
+
+    @cached_property
+    def d2(self) -> D2:
+        """Strict stability, by the bonds and charges that the structures brought along, else by those perceived."""
+        return d2(self._with_any_bonds())
+
+    @cached_property
+    def internal(self) -> Internal:
+        """Bond lengths, angles and torsions of all that could be perceived."""
+        return internal(self.structures, self.perceived)
+
+    def select(self, indices: Sequence[int]) -> Molecules:
+        """Some of them, with what was perceived of these; all are perceived first."""
+        part = Molecules(self.structures.select(indices))
+        part.perceived = [self.perceived[index] for index in indices]
+        return part
 
     def rdkit(self) -> list[Mol | None]:
         """Sanitised RDKit molecules with conformer and explicit hydrogens; None where none could be perceived."""
@@ -92,4 +111,19 @@ class Molecules:
             bond_orders=torch.from_numpy(orders).to(device),
             formal_charges=torch.from_numpy(charges).to(device),
             bonds_known=torch.tensor([found.mol is not None for found in self.perceived], device=device).bool(),
+        )
+
+    def _with_any_bonds(self) -> Structures:
+        """On the CPU: given bonds as they are, also where RDKit refuses the molecule, and perceived ones elsewhere."""
+        given = self.structures.to("cpu")
+        known = given.bonds_known
+        if known.all():
+            return given
+        found = self.bonded().to("cpu")
+        new = ~known[found.batch[found.bonds[:, 0]]]  # [M]
+        return given.replace(
+            bonds=torch.cat([given.bonds, found.bonds[new]]),
+            bond_orders=torch.cat([given.bond_orders, found.bond_orders[new]]),
+            formal_charges=torch.where(known[given.batch], given.formal_charges, found.formal_charges),
+            bonds_known=known | found.bonds_known,
         )

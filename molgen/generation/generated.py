@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from molgen.chemistry.control import control_metrics
 from molgen.chemistry.metrics import METRICS, Metric, Metrics
 from molgen.chemistry.molecules import Molecules
 from molgen.chemistry.perception import Perceived, perceive
+from molgen.chemistry.valences import D2
 from molgen.generation.marks import MarkedTable
 from molgen.generation.relaxed import RelaxedMolecules
 from molgen.interfaces import Schema
@@ -95,6 +98,16 @@ class GeneratedMolecules(Molecules):
         """What the distance table and RDKit make of each structure: the metrics count this."""
         return MarkedTable(self.structures, self.failures)
 
+    @cached_property
+    def d2(self) -> D2:
+        """Strict stability; a failed structure is unstable, with all its atoms."""
+        found, failed = super().d2, torch.tensor([failure is not None for failure in self.failures], dtype=torch.bool)
+        return replace(
+            found,
+            atom_stable=found.atom_stable & ~failed[self.structures.batch.cpu()],
+            molecule_stable=found.molecule_stable & ~failed,
+        )
+
     @property
     def metrics(self) -> Metrics:
         """The metrics of these molecules, failed ones counted, beside those of the training data."""
@@ -102,7 +115,7 @@ class GeneratedMolecules(Molecules):
 
     @cached_property
     def _measured(self) -> dict[str, Metric]:
-        measured = {metric.name: metric.measure(self.table, None) for metric in METRICS}
+        measured = {metric.name: metric.measure(self, None) for metric in METRICS}
         return {name: metric for name, metric in measured.items() if metric is not None} | control_metrics(self.kept)
 
     @property

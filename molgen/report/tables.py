@@ -35,6 +35,9 @@ QUANTITIES = {
     "strain": ("Strain, median", "eV"),
     "strain_mean": ("Strain, mean", "eV"),
     "relax_rmsd": ("RMSD to relaxed, median", "Å"),
+    "bond_length_w1": ("Bond lengths, W1", "Å"),
+    "angle_w1": ("Angles, W1", "°"),
+    "torsion_w1": ("Torsions, W1", "°"),
 }
 SUMMARIES = (
     {each.name: each.summary for each in METRICS}

@@ -11,7 +11,7 @@ import pytest
 from ase.build import molecule
 from ase.db import connect
 
-from molgen.chemistry import Molecules, score
+from molgen.chemistry import Molecules, plausibility, score
 from molgen.cli.main import main
 from molgen.conversion import from_ase, to_ase
 from molgen.structures import Structures
@@ -65,14 +65,28 @@ def test_files_stand_side_by_side_with_the_reference(files, capsys):
     assert main(["score", *paths, "--reference", str(files["db"])]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["%", "bonds", *paths, "reference"]
-    rows = {line.split()[0]: line for line in printed[2:8]}
-    assert list(rows) == [
-        *("d1_atom_stability", "d1_molecule_stability", "validity"),
+    rows = {line.split()[0]: line for line in printed[2 : printed.index("")]}
+    assert list(rows)[:8] == [
+        *("d1_atom_stability", "d1_molecule_stability", "d2_atom_stability", "d2_molecule_stability", "validity"),
         *("connected_validity", "uniqueness", "novelty"),
     ]
     assert rows["d1_molecule_stability"].count("66.67") == 3  # the radical and benzene are not stable
+    assert rows["d2_molecule_stability"].count("83.33") == 3  # the radical is not
     assert rows["novelty"].endswith("–")
-    assert all("distance table" in row for row in rows.values())
+    assert "distance table" in rows["validity"]
+    assert f"bonds of {paths[0]}: given 6" in printed
+    assert f"bonds of {paths[1]}: perceived 5, the distance table's 1" in printed  # the radical
+    assert f"distances of {paths[0]} look at" in "\n".join(printed)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_how_to_get_what_is_not_measured_is_told(installed, files, capsys, monkeypatch):
+    monkeypatch.setattr(plausibility, "is_installed", lambda: installed)
+    monkeypatch.setattr(plausibility, "passes", lambda mols: [mol is not None for mol in mols])
+    assert main(["score", str(files["xyz"])]) == 0
+    printed = capsys.readouterr().out
+    assert ("pip install 'molgen[posebusters]'" in printed) != installed
+    assert any(line.startswith("posebusters ") for line in printed.splitlines()) == installed
 
 
 def test_the_json_file_has_the_files_and_the_reference(files, tmp_path, capsys):

@@ -89,7 +89,8 @@ def test_failed_molecules_keep_their_place_and_count_against_every_metric(genera
     assert [row["status"] for row in molecules.flags] == ["failed", "ok", "ok", "failed"]
     assert molecules.flags[0]["reason"] == "coordinates are not finite from step 2 on"
     assert molecules.n_results == 2
-    for name in ("d1_atom_stability", "d1_molecule_stability", "validity", "connected_validity"):
+    stability = ("d1_atom_stability", "d1_molecule_stability", "d2_atom_stability", "d2_molecule_stability")
+    for name in (*stability, "validity", "connected_validity"):
         assert molecules.metrics[name].value == 0.5, name
     assert (molecules.metrics["validity"].n, molecules.metrics["d1_atom_stability"].n) == (4, 20)
 
