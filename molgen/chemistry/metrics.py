@@ -318,7 +318,7 @@ METRICS: Final[tuple[NamedMetric, ...]] = (
     NamedMetric("novelty", "SMILES that the reference does not have, of the different ones", _TABLE, _novelty, "none"),
     NamedMetric(
         "posebusters",
-        "molecules that pass all checks of PoseBusters in its mode mol (Buttenschoen et al. 2024), at most 200 drawn",
+        "molecules that pass all checks of PoseBusters in its mode mol (Buttenschoen et al. 2024), at most 100 drawn",
         _OWN,
         _posebusters,
         "perceived",

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["is_installed", "passes", "plausible"]
 
-# conformers cost a part of a second per molecule; of 200 a fraction is known to 3 to 7 per cent
-SAMPLE: Final = 200
+# conformers cost about a second per molecule on one core; of 100 a fraction is known to 4 to 10 per cent
+SAMPLE: Final = 100
 
 
 def is_installed() -> bool:
@@ -33,7 +33,7 @@ def is_installed() -> bool:
 
 
 def plausible(perceived: Sequence[Perceived]) -> Metric | None:
-    """The fraction that passes every check, of 200 drawn ones if there are more; None without the package.
+    """The fraction that passes every check, of 100 drawn ones if there are more; None without the package.
 
     Which ones are drawn depends on their number alone.
     """
