@@ -66,6 +66,7 @@ def sample_batch(
         n_steps=n_steps,
         seed=seed,
         indices=torch.tensor(batch.indices, device=device),
+        options=controls.options,
     )
     state: State | None = None
     # [B] the first step with a number that is not finite; read once, at the end, so that no step waits for the device
@@ -73,7 +74,7 @@ def sample_batch(
     products = torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed)
     with torch.no_grad(), products, _telling_of_memory(batch, device):
         streams = Streams(seed, request.indices, device)
-        module = controls.on(module, request.n_atoms, n_steps, streams)
+        module = controls.on(module, request.n_atoms, streams)
         for state in sampler.sample(module, request, streams):
             _check_state(state, sampler, len(batch.indices))
             broken = ~finite_structures(state.structures) & (broken_at < 0)

@@ -89,7 +89,7 @@ class Request:
     n_steps: int
     seed: int
     indices: Tensor  # [B] int64, number of each molecule in the whole run
-    options: Mapping[str, object] = field(default_factory=dict)  # composition, scaffold, targets, guidance
+    options: Mapping[str, object] = field(default_factory=dict)  # composition, scaffold, guide: True where fixed
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""A fixed composition: read, refused where no molecule has it, and met exactly by drawing without replacement."""
+"""A fixed composition: read, and refused where no molecule has it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import torch
-from torch import Tensor
-
 from molgen.elements import NUMBERS, SYMBOLS
 from molgen.errors import RequestError, nearest
 from molgen.interfaces import Schema
 
-__all__ = ["Composition", "assign", "balance"]
+__all__ = ["Composition"]
 
 _PART: Final = re.compile(r"([A-Z][a-z]?)(\d*)")
 _FORMULA: Final = re.compile(r"(?:[A-Z][a-z]?\d{0,6})+")
 # bonds of the neutral atom at most
 _VALENCES: Final = {1: 1, 5: 3, 6: 4, 7: 3, 8: 2, 9: 1, 14: 4, 15: 5, 16: 6, 17: 7, 35: 5, 53: 7}
-_SWEEPS: Final = 30
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,10 @@ class Composition:
         """Whether a part of a molecule can be a part of this one."""
         return all(self.counts.get(number, 0) >= count for number, count in part.items())
 
+    def without(self, part: Mapping[int, int]) -> list[int]:
+        """The atomic numbers of what a part leaves, each as often as it occurs."""
+        return [number for number, count in self.counts.items() for _ in range(count - part.get(number, 0))]
+
 
 def _counts(given: object) -> dict[int, int]:
     expected = 'a formula such as "C6H12O2"'
@@ -109,51 +109,3 @@ def _counts(given: object) -> dict[int, int]:
     if not counts:
         raise RequestError("the composition is empty", where="composition", expected=expected)
     return counts
-
-
-def balance(probabilities: Tensor, left: Tensor, batch: Tensor) -> Tensor:
-    """Probabilities whose sum over the atoms of each molecule is what is left of each element (Sinkhorn 1967).
-
-    Args:
-        probabilities: [F, V] of each atom that is still free, rows sum to one.
-        left: [B, V] how many atoms of each element are still to be given.
-        batch: [F] molecule of each atom.
-
-    Returns:
-        [F, V], rows sum to one, columns within a molecule nearly to `left`.
-    """
-    p = probabilities.double().clamp_min(1e-12)
-    wanted = left.double()
-    for _ in range(_SWEEPS):
-        sums = torch.zeros_like(wanted).index_add_(0, batch, p)  # [B, V]
-        p = p * (wanted / sums.clamp_min(1e-300))[batch]
-        p = p / p.sum(1, keepdim=True).clamp_min(1e-300)
-    return p.to(probabilities.dtype)
-
-
-def assign(scores: Tensor, left: Tensor, batch: Tensor) -> Tensor:
-    """The codes that make the sum of scores largest and use up exactly what is left of each element.
-
-    With Gumbel noise on log-probabilities this is a draw without replacement (Papandreou and Yuille 2011,
-    perturb-and-MAP).
-
-    Args:
-        scores: [F, V] of each free atom.
-        left: [B, V] int64, as many in all as the molecule has free atoms.
-        batch: [F] molecule of each atom, ascending.
-
-    Returns:
-        [F] int64.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    table, remaining = scores.double().cpu().numpy(), left.cpu().numpy()
-    places = torch.bincount(batch, minlength=len(left)).tolist()
-    codes, start = torch.zeros(len(scores), dtype=torch.int64), 0
-    numbers = torch.arange(scores.shape[1])
-    for molecule, count in enumerate(places):
-        slots = torch.repeat_interleave(numbers, torch.from_numpy(remaining[molecule]))
-        rows, columns = linear_sum_assignment(table[start : start + count][:, slots.numpy()], maximize=True)
-        codes[start + torch.from_numpy(rows)] = slots[torch.from_numpy(columns)]
-        start += count
-    return codes.to(scores.device)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from molgen.errors import RequestError
-from molgen.generation.control.composition import Composition, assign, balance
+from molgen.generation.control.composition import Composition
 from molgen.generation.control.guidance import Guide
 from molgen.generation.control.scaffold import Scaffold
 from molgen.interfaces import Denoised, Noisy
 from molgen.models.denoiser import Denoiser
-from molgen.nn import GaussianCodec, MaskedCodec, centre
+from molgen.nn import centre
 from molgen.random import Streams
 from molgen.structures import Structures
 
 __all__ = ["Controlled", "Controls"]
-
-# of the one-hot's size: noise below which a gaussian codec's elements are settled
-_SETTLED: Final = 0.5
-# in fewer steps than these the last estimate may come at any noise
-_FEW: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +51,15 @@ class Controls:
                 where="composition",
             )
 
-    def on(self, module: nn.Module, n_atoms: Tensor, n_steps: int, streams: Streams) -> nn.Module:
+    def on(self, module: nn.Module, n_atoms: Tensor, streams: Streams) -> nn.Module:
         """The model of one batch, held to them."""
-        return Controlled(module, self, n_atoms, n_steps, streams) if self else module  # type: ignore[arg-type]
+        return Controlled(module, self, n_atoms, streams) if self else module  # type: ignore[arg-type]
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What a sampler is told of them: names of what is fixed."""
+        names = ("composition", "scaffold", "guide")
+        return {name: True for name in names if getattr(self, name) is not None}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -88,36 +89,33 @@ class Controls:
 class Controlled(nn.Module):
     """A denoiser whose estimates of one batch obey `controls`. Samplers use it as they use the denoiser itself.
 
+    Elements that are known are dealt to the atoms at random before the first step, and known from then on: where noise
+    hides everything, atoms of different elements don't differ, so that this is a draw from the conditional there.
     Positions of a substructure are replaced by its own geometry, turned to lie nearest to them: the estimate's
-    projection on what is allowed, to which the last step comes exactly. Elements of a composition are drawn jointly,
-    without replacement, so that what a sampler shows of them always fits; where they are blurred, not hidden, their
-    means are balanced to it, and chosen jointly when the noise on them is low.
+    projection on what is allowed, to which the last step comes exactly.
 
     Args:
         model: the denoiser.
         controls: what to obey.
         n_atoms: [B] of the batch.
-        n_steps: of the sampler.
         streams: of the batch.
     """
 
-    def __init__(self, model: Denoiser, controls: Controls, n_atoms: Tensor, n_steps: int, streams: Streams) -> None:
+    def __init__(self, model: Denoiser, controls: Controls, n_atoms: Tensor, streams: Streams) -> None:
         super().__init__()
-        self.model, self.controls, self.streams = model, controls, streams
-        self._n_atoms, self._n_steps = n_atoms, n_steps
-        self._calls = 0
-        device, size = n_atoms.device, len(model.schema.elements)
-        self._fixed = torch.zeros(int(n_atoms.sum()), dtype=torch.bool, device=device)
-        self._codes = torch.zeros(len(self._fixed), dtype=torch.int64, device=device)
-        scaffold, composition = controls.scaffold, controls.composition
-        if scaffold is not None:
-            places = scaffold.places(n_atoms)
-            self._fixed[places] = True
-            self._codes[places] = model.encode_species(scaffold.species.to(device)).repeat(len(n_atoms))
-        self._wanted = torch.zeros(size, dtype=torch.int64, device=device)
-        if composition is not None:
-            counts = [composition.counts.get(number, 0) for number in model.schema.elements]
-            self._wanted = torch.tensor(counts, device=device)
+        self.model, self.controls = model, controls
+        device, total = n_atoms.device, int(n_atoms.sum())
+        self._known = torch.zeros(total, dtype=torch.bool, device=device)
+        self._codes = torch.zeros(total, dtype=torch.int64, device=device)
+        if controls.scaffold is not None:
+            places = controls.scaffold.places(n_atoms)
+            codes = model.encode_species(controls.scaffold.species.to(device))
+            self._known[places], self._codes[places] = True, codes.repeat(len(n_atoms))
+        if controls.composition is not None:
+            part = {} if controls.scaffold is None else controls.scaffold.counts
+            elements = torch.tensor(controls.composition.without(part), dtype=torch.int64, device=device)
+            self._codes[~self._known] = _dealt(model.encode_species(elements), ~self._known, n_atoms, streams)
+            self._known[:] = True
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -127,50 +125,23 @@ class Controlled(nn.Module):
 
     def forward(self, noisy: Noisy) -> Denoised:
         """The model's estimate, held to what is fixed."""
+        if noisy.species.dim() == 1:  # codes, hidden or not
+            noisy = replace(noisy, species=torch.where(self._known, self._codes, noisy.species))
         denoised, structures = self.model(noisy), noisy.structures
-        self._calls += 1
-        species = self._species(denoised, noisy)
+        certain = nn.functional.one_hot(self._codes, denoised.species.shape[1]).to(denoised.species.dtype)
+        species = torch.where(self._known[:, None], certain, denoised.species)
         positions = denoised.positions
-        controls = self.controls
-        if controls.guide is not None:
+        if self.controls.guide is not None:
             believed = structures.replace(positions=positions, species=self.model.elements[species.argmax(1)])
-            positions = controls.guide.moved(believed, noisy.sigma, self.model.process.sigma_data)
-        if controls.scaffold is not None:
-            positions = controls.scaffold.placed(positions, structures.n_atoms)
+            positions = self.controls.guide.moved(believed, noisy.sigma, self.model.process.sigma_data)
+        if self.controls.scaffold is not None:
+            positions = self.controls.scaffold.placed(positions, structures.n_atoms)
         if positions is not denoised.positions:
             positions = centre(positions, structures)
         return Denoised(positions, species, denoised.logits)
 
-    def _species(self, denoised: Denoised, noisy: Noisy) -> Tensor:
-        """[N, V]"""
-        species, codec = denoised.species, self.model.codec
-        one_hot = nn.functional.one_hot
-        size = species.shape[1]
-        if self.controls.scaffold is not None:
-            certain = one_hot(self._codes, size).to(species.dtype)
-            species = torch.where(self._fixed[:, None], certain, species)
-        if self.controls.composition is None:
-            return species
-        batch = noisy.structures.batch
-        settled, codes = self._fixed, self._codes
-        if isinstance(codec, MaskedCodec):  # what shows stays
-            shows = noisy.species < codec.size
-            settled, codes = settled | shows, torch.where(settled, codes, noisy.species.clamp_max(size - 1))
-        free = (~settled).nonzero()[:, 0]
-        taken = one_hot(codes[settled], size)
-        left = self._wanted.expand(len(self._n_atoms), size).clone().index_add_(0, batch[settled], -taken)
-        chances = torch.nan_to_num(species[free]).clamp_min(1e-12)
-        chances = balance(chances / chances.sum(1, keepdim=True), left, batch[free])
-        if isinstance(codec, GaussianCodec):
-            settles = float(noisy.sigma.max()) <= _SETTLED * codec.scale
-            if not settles and self._n_steps >= _FEW:
-                return species.index_copy(0, free, chances)
-        scores = chances.double().log()
-        if isinstance(codec, MaskedCodec):
-            u = self.streams.uniform(
-                "composition", step=self._calls, counts=self._n_atoms, width=size, dtype=torch.float64
-            )
-            scores = scores - torch.log(-torch.log(u[free]))
-        drawn = one_hot(assign(scores, left, batch[free]), size).to(species.dtype)
-        shown = one_hot(codes, size).to(species.dtype)
-        return torch.where(settled[:, None], shown, species).index_copy(0, free, drawn)
+
+def _dealt(codes: Tensor, free: Tensor, n_atoms: Tensor, streams: Streams) -> Tensor:
+    """[F] the codes [F / B] of each molecule in a random order, for the atoms that are free, [N] bool."""
+    chance = streams.uniform("composition", counts=n_atoms, dtype=torch.float64)[free, 0]
+    return codes[chance.view(len(n_atoms), -1).argsort(dim=1)].reshape(-1)

@@ -57,6 +57,9 @@ class KarrasConfig(BaseModel):
     churn_min: float = Field(0.01, ge=0, description="Å, no noise is put back below")
     churn_max: float = Field(15.0, gt=0, description="Å, no noise is put back above")
     churn_noise: float = Field(1.0, gt=0, description="size of the noise put back, S_noise of algorithm 2")
+    resampling: int | None = Field(
+        None, ge=1, description="times that each step is taken; 4 with a substructure, else 1, if left out"
+    )
 
     # training: stored in the checkpoint's process
     sigma_min: float = Field(0.01, gt=0, description="Å, smallest noise")

@@ -20,6 +20,9 @@ from molgen_diffusion.walk import Walk
 __all__ = ["Karras", "build"]
 
 
+_WITH_SUBSTRUCTURE = 4  # turns of each step
+
+
 def build(config: KarrasConfig) -> Karras:
     """The `karras` sampler of a config."""
     return Karras(config)
@@ -54,20 +57,26 @@ class Karras(Sampler):
         return denoising_loss(model, batch, streams, sigma, c.species_weight)
 
     def sample(self, model: nn.Module, request: Request, streams: Streams) -> Iterator[State]:
-        """Algorithm 2, with the schedule cut to what the model has learned."""
+        """Algorithm 2, with the schedule cut to what the model has learned.
+
+        With a substructure each step is taken several times, its noise put back in between, so that the rest comes to
+        fit it (Lugmayr et al. 2022, RePaint, section 4.2).
+        """
         c = self.config
         low, high = shared_range(model.process, c)
         sigmas = noise_levels(c.schedule, request.n_steps, low, high).tolist()
+        times = c.resampling or (_WITH_SUBSTRUCTURE if request.options.get("scaffold") else 1)
         walk = Walk(model, request, streams, sigmas[0])
         yield walk.state(0)
         for step in range(request.n_steps):
             sigma, target = sigmas[step], sigmas[step + 1]
             gamma = min(c.churn / request.n_steps, math.sqrt(2) - 1) if c.churn_min <= sigma <= c.churn_max else 0.0
             raised = min(sigma * (1 + gamma), high)
-            walk.raise_noise(raised, c.churn_noise, step)
-            first = walk.denoise()
-            if c.order == 2 and target > 0:
-                walk.heun(first, target, step)
-            else:
-                walk.euler(first, target, step)
+            for turn in range(step * times, (step + 1) * times if target > 0 else step * times + 1):
+                walk.raise_noise(raised, c.churn_noise, turn)
+                first = walk.denoise()
+                if c.order == 2 and target > 0:
+                    walk.heun(first, target, turn)
+                else:
+                    walk.euler(first, target, turn)
             yield walk.state(step + 1)

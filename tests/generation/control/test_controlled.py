@@ -128,3 +128,14 @@ def test_a_function_that_can_not_guide_is_refused(function, words):
 def test_what_contradicts_itself_is_refused_before_the_first_step(request_, words):
     with pytest.raises(RequestError, match=words):
         made("karras-masked").generate(2, progress=False, **request_)
+
+
+@pytest.mark.parametrize(("given", "evaluations"), [({}, 4 * 5 + 1), ({"resampling": 2}, 2 * 5 + 1)])
+def test_steps_are_taken_again_where_a_substructure_is_given(given, evaluations, monkeypatch):
+    generator = made("karras-masked")
+    calls = []
+    forward = type(generator._loaded.module).forward
+    monkeypatch.setattr(type(generator._loaded.module), "forward", lambda *a: calls.append(1) or forward(*a))
+    sampler = {"use": "karras", "config": given}
+    generator.generate(2, n_atoms=6, scaffold=molecule("N2"), n_steps=6, sampler=sampler, progress=False)
+    assert len(calls) == evaluations
