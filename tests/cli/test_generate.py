@@ -274,3 +274,30 @@ def test_generating_imports_neither_ase_nor_matplotlib(model, tmp_path):
     arguments = ["generate", str(model), "-n", "1", "--out", str(tmp_path / "out"), "--steps", "2"]
     ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_what_is_fixed_is_met_and_told(model, tmp_path, capsys):
+    (tmp_path / "part.xyz").write_text("2\n\nC 0 0 0\nO 0 0 1.42\n")
+    fixed = ["--composition", "CH4O", "--scaffold", str(tmp_path / "part.xyz")]
+    assert run(model, tmp_path / "out", *fixed) == 0
+    printed = capsys.readouterr().out
+    for name in ("composition_kept", "scaffold_kept"):
+        assert any(line.startswith(name) and "100.00" in line for line in printed.splitlines()), name
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["request"]["scaffold"]["file"] == "part.xyz"
+
+
+def test_a_run_that_was_killed_goes_on(model, tmp_path, capsys):
+    assert run(model, tmp_path / "whole", "--batch-size", "2") == 0
+    words = ["generate", str(model), "-n", "6", "--steps", "3", "--no-report", "--batch-size", "2", "--out"]
+    killer = (
+        "import os, signal, molgen.generation.run_folder as f; keep = f.RunFolder.keep\n"
+        "def kept(self, number, sampled):\n"
+        "    keep(self, number, sampled)\n"
+        "    if number == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "f.RunFolder.keep = kept\n"
+        f"from molgen.cli.main import main; main({[*words, str(tmp_path / 'out')]!r})"
+    )
+    assert subprocess.run([sys.executable, "-c", killer], check=False).returncode == -9
+    assert main([*words, str(tmp_path / "out"), "--resume"]) == 0
+    for name in ("molecules.sdf", "molecules.csv", "molecules.extxyz"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
