@@ -10,7 +10,7 @@ from torch import Tensor
 
 from molgen.errors import StructureError
 
-__all__ = ["Structures", "concatenate"]
+__all__ = ["Structures", "concatenate", "hill_formula"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ class Structures:
 
     def formulas(self) -> list[str]:
         """The Hill formula of each structure."""
-        return [_hill(own.tolist()) for own in torch.split(self.species, self.n_atoms.tolist())]
+        return [hill_formula(own.tolist()) for own in torch.split(self.species, self.n_atoms.tolist())]
 
     def check(self) -> None:
         """Raise StructureError unless every field has its shape and every number is finite.
@@ -284,7 +284,12 @@ def _check_counts(n_atoms: Tensor, n: int) -> None:
         raise StructureError(f"n_atoms sums to {int(n_atoms.sum())}", expected=f"{n}, one per species")
 
 
-def _hill(numbers: list[int]) -> str:
+def hill_formula(numbers: Sequence[int]) -> str:
+    """The formula of atomic numbers: carbon, hydrogen, then the others by symbol (Hill 1900).
+
+    >>> hill_formula([8, 1, 6, 1])
+    'CH2O'
+    """
     from molgen.elements import SYMBOLS
 
     counts: dict[str, int] = {}

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from molgen.chemistry.valences import CHARGED_VALENCES
 from molgen.elements import NUMBERS, SYMBOLS
 from molgen.errors import RequestError, nearest
 from molgen.interfaces import Schema
+from molgen.structures import hill_formula
 
 __all__ = ["Composition"]
 
 _PART: Final = re.compile(r"([A-Z][a-z]?)(\d*)")
 _FORMULA: Final = re.compile(r"(?:[A-Z][a-z]?\d{0,6})+")
-# bonds of the neutral atom at most
-_VALENCES: Final = {1: 1, 5: 3, 6: 4, 7: 3, 8: 2, 9: 1, 14: 4, 15: 5, 16: 6, 17: 7, 35: 5, 53: 7}
+_ANY: Final = 8  # bonds of an element that the table of valences lacks
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Composition:
                 where="composition",
                 remedy="add or remove one hydrogen",
             )
-        bonds = sum(_VALENCES.get(number, 8) * count for number, count in counts.items())
+        bonds = sum(_most_bonds(SYMBOLS[number]) * count for number, count in counts.items())
         if bonds < 2 * (composition.n_atoms - 1):
             raise RequestError(
                 f"the atoms of {composition.formula} have too few bonds to hold together",
@@ -73,10 +74,7 @@ class Composition:
     @property
     def formula(self) -> str:
         """In Hill's order."""
-        symbols = {SYMBOLS[number]: count for number, count in self.counts.items()}
-        first = [symbol for symbol in ("C", "H") if "C" in symbols and symbol in symbols]
-        order = first + sorted(set(symbols) - set(first))
-        return "".join(f"{symbol}{symbols[symbol] if symbols[symbol] > 1 else ''}" for symbol in order)
+        return hill_formula([number for number, count in self.counts.items() for _ in range(count)])
 
     def holds(self, part: Mapping[int, int]) -> bool:
         """Whether a part of a molecule can be a part of this one."""
@@ -85,6 +83,11 @@ class Composition:
     def without(self, part: Mapping[int, int]) -> list[int]:
         """The atomic numbers of what a part leaves, each as often as it occurs."""
         return [number for number, count in self.counts.items() for _ in range(count - part.get(number, 0))]
+
+
+def _most_bonds(symbol: str) -> int:
+    """Of the neutral atom."""
+    return max(CHARGED_VALENCES[symbol][0]) if symbol in CHARGED_VALENCES else _ANY
 
 
 def _counts(given: object) -> dict[int, int]:

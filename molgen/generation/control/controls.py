@@ -43,11 +43,10 @@ class Controls:
                 "the model has a network of its own, which can't be held to a composition, substructure or guide",
                 remedy="leave them out, or choose another model",
             )
-        both = self.composition is not None and self.scaffold is not None
-        if both and not self.composition.holds(self.scaffold.counts):  # type: ignore[union-attr]
-            whole, part = self.composition, Composition(self.scaffold.counts)  # type: ignore[union-attr]
+        whole, part = self.composition, self.scaffold
+        if whole is not None and part is not None and not whole.holds(part.counts):
             raise RequestError(
-                f"{whole.formula} does not hold the substructure {part.formula}",  # type: ignore[union-attr]
+                f"{whole.formula} does not hold the substructure {Composition(part.counts).formula}",
                 where="composition",
             )
 
@@ -68,9 +67,8 @@ class Controls:
         if self.composition is not None:
             record["composition"] = self.composition.formula
         if self.scaffold is not None:
-            part = Composition(self.scaffold.counts)
             record["scaffold"] = {
-                "formula": part.formula,
+                "formula": Composition(self.scaffold.counts).formula,
                 "file": self.scaffold.source,
                 "sha256": self.scaffold.sha256,
             }

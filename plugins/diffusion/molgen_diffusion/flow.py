@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from molgen.interfaces import Codec, Denoised, Process, Request, Sampler, State
+from molgen.interfaces import Denoised, Process, Request, Sampler, State
 from molgen.nn import GaussianCodec
 from molgen.random import Streams
 from molgen.structures import Structures
 from molgen_diffusion.config import FlowConfig
 from molgen_diffusion.loss import denoising_loss
-from molgen_diffusion.process import reason_against, shared_range
+from molgen_diffusion.process import preconditioned, reason_against, shared_range
 from molgen_diffusion.schedules import flow_sigma, flow_time, noise_levels
 from molgen_diffusion.walk import Walk
 
@@ -47,14 +47,7 @@ class Flow(Sampler):
 
     def process(self, statistics: Mapping[str, float]) -> Process:
         """The `karras` parametrisation with the measured σ_data: its D is what a velocity would be computed from."""
-        c = self.config
-        return Process(
-            parametrisation="karras",
-            sigma_data=statistics["sigma_data"],
-            sigma_min=c.sigma_min,
-            sigma_max=c.sigma_max,
-            codecs={"species": Codec(**c.codec.model_dump())},
-        )
+        return preconditioned(self.config, statistics)
 
     def accepts(self, process: Process) -> str | None:
         """Any parametrisation of a Gaussian posterior mean with independent coupling."""

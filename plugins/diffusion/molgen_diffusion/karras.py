@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from molgen.interfaces import Codec, Process, Request, Sampler, State
+from molgen.interfaces import Process, Request, Sampler, State
 from molgen.random import Streams
 from molgen.structures import Structures
 from molgen_diffusion.config import KarrasConfig
 from molgen_diffusion.loss import denoising_loss
-from molgen_diffusion.process import reason_against, shared_range
+from molgen_diffusion.process import preconditioned, reason_against, shared_range
 from molgen_diffusion.schedules import noise_levels
 from molgen_diffusion.walk import Walk
 
@@ -36,14 +36,7 @@ class Karras(Sampler):
 
     def process(self, statistics: Mapping[str, float]) -> Process:
         """The `karras` parametrisation with the measured σ_data."""
-        c = self.config
-        return Process(
-            parametrisation="karras",
-            sigma_data=statistics["sigma_data"],
-            sigma_min=c.sigma_min,
-            sigma_max=c.sigma_max,
-            codecs={"species": Codec(**c.codec.model_dump())},
-        )
+        return preconditioned(self.config, statistics)
 
     def accepts(self, process: Process) -> str | None:
         """Any parametrisation of a Gaussian posterior mean with independent coupling."""

@@ -1,12 +1,16 @@
-"""Which processes a sampler of Gaussian noise can invert, and between which noise levels."""
+"""What samplers of Gaussian noise learn, which processes they can invert, and between which noise levels."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from molgen.interfaces import Process
+from molgen.interfaces import Codec, Process
 
-__all__ = ["reason_against", "shared_range"]
+if TYPE_CHECKING:
+    from molgen_diffusion.config import FlowConfig, KarrasConfig
+
+__all__ = ["preconditioned", "reason_against", "shared_range"]
 
 
 class _Range(Protocol):
@@ -16,6 +20,17 @@ class _Range(Protocol):
     def sigma_min(self) -> float: ...
     @property
     def sigma_max(self) -> float: ...
+
+
+def preconditioned(config: KarrasConfig | FlowConfig, statistics: Mapping[str, float]) -> Process:
+    """What is learned with these options: the `karras` parametrisation with the measured σ_data."""
+    return Process(
+        parametrisation="karras",
+        sigma_data=statistics["sigma_data"],
+        sigma_min=config.sigma_min,
+        sigma_max=config.sigma_max,
+        codecs={"species": Codec(**config.codec.model_dump())},
+    )
 
 
 def reason_against(process: Process, name: str, config: _Range) -> str | None:
